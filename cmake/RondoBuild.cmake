@@ -1,0 +1,73 @@
+# Language level, warnings, sanitizers, compiler launchers, and the include tree.
+
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE Release)
+endif()
+set(CMAKE_CXX_FLAGS_RELEASE "-O2 -g1")
+
+find_program(RONDO_CCACHE ccache)
+if(RONDO_CCACHE)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${RONDO_CCACHE})
+endif()
+find_program(RONDO_MOLD mold)
+if(RONDO_MOLD AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  add_link_options(-fuse-ld=mold)
+endif()
+
+add_library(rondo_flags INTERFACE)
+target_compile_options(rondo_flags INTERFACE
+  $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wconversion -Wshadow>
+  $<$<COMPILE_LANGUAGE:CXX>:-ffp-contract=off>)   # contraction is explicit: canonical arithmetic
+if(RONDO_WERROR)
+  target_compile_options(rondo_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Werror>)
+endif()
+if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
+  target_compile_options(rondo_flags INTERFACE -Wthread-safety -Werror=thread-safety)
+endif()
+if(RONDO_SANITIZE)
+  add_compile_options(-fsanitize=${RONDO_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=${RONDO_SANITIZE})
+endif()
+
+# Sources and users alike write <rondo/core/membership.h>: here it is a tree of links, installed it is a folder.
+set(RONDO_INCLUDE_DIR ${CMAKE_BINARY_DIR}/include)
+file(MAKE_DIRECTORY ${RONDO_INCLUDE_DIR}/rondo)
+function(rondo_link_headers)
+  file(GLOB entries CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/runtime/*.h)
+  foreach(folder base core wire net store exec host sim)
+    list(APPEND entries ${PROJECT_SOURCE_DIR}/runtime/${folder})
+  endforeach()
+  list(APPEND entries ${PROJECT_SOURCE_DIR}/ops ${PROJECT_SOURCE_DIR}/actors)
+  foreach(entry IN LISTS entries)
+    get_filename_component(name ${entry} NAME)
+    file(CREATE_LINK ${entry} ${RONDO_INCLUDE_DIR}/rondo/${name} SYMBOLIC)
+  endforeach()
+endfunction()
+rondo_link_headers()
+
+# rondo_library(NAME SOURCES a.cc b.cc [PUBLIC lib...] [PRIVATE lib...]): one static library a folder.
+function(rondo_library name)
+  cmake_parse_arguments(arg "" "" "SOURCES;PUBLIC;PRIVATE" ${ARGN})
+  add_library(${name} STATIC ${arg_SOURCES})
+  target_include_directories(${name} PUBLIC
+    $<BUILD_INTERFACE:${RONDO_INCLUDE_DIR}> $<INSTALL_INTERFACE:include>)
+  target_compile_features(${name} PUBLIC cxx_std_20)
+  target_link_libraries(${name} PRIVATE $<BUILD_INTERFACE:rondo_flags> PUBLIC ${arg_PUBLIC} PRIVATE ${arg_PRIVATE})
+endfunction()
+
+# rondo_test(NAME SOURCES a_test.cc [LIBS lib...] [LABELS l...] [TIMEOUT s]): one GoogleTest program, one CTest entry.
+function(rondo_test name)
+  cmake_parse_arguments(arg "" "TIMEOUT" "SOURCES;LIBS;LABELS" ${ARGN})
+  if(NOT arg_TIMEOUT)
+    set(arg_TIMEOUT 120)
+  endif()
+  add_executable(${name} ${arg_SOURCES})
+  target_link_libraries(${name} PRIVATE rondo_flags ${arg_LIBS} GTest::gtest GTest::gtest_main)
+  add_test(NAME ${name} COMMAND ${name})
+  set_tests_properties(${name} PROPERTIES TIMEOUT ${arg_TIMEOUT} LABELS "${arg_LABELS}")
+endfunction()
