@@ -6,6 +6,8 @@
 
 namespace rondo {
 
+__extension__ typedef unsigned __int128 Wide;  // NOLINT: no other way to name it without a warning
+
 std::uint64_t Prng::next() {
   std::uint64_t z = (state_ += 0x9E3779B97F4A7C15ull);
   z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ull;
@@ -15,7 +17,7 @@ std::uint64_t Prng::next() {
 
 std::uint64_t Prng::below(std::uint64_t bound) {
   RONDO_CHECK(bound > 0);
-  return static_cast<std::uint64_t>((static_cast<__extension__ unsigned __int128>(next()) * bound) >> 64);
+  return static_cast<std::uint64_t>((static_cast<Wide>(next()) * bound) >> 64);
 }
 
 std::int64_t Prng::between(std::int64_t low, std::int64_t high) {
