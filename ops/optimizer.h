@@ -1,0 +1,41 @@
+#pragma once
+
+#include <cstdint>
+
+#include <rondo/ops/executor.h>
+#include <rondo/ops/tensor.h>
+
+// Optimisers: one fused pass from (weights, moments, gradient) to new weights and new moments.
+//
+// A training step is a transaction, so nothing is updated in place: the outputs are the spare
+// buffers of the next version, and may not alias any input. All views have one shape; moments that
+// a rule does not use are empty. Formulas are PyTorch's. Elementwise: bits depend on nothing but
+// the inputs.
+
+namespace rondo::ops {
+
+enum class Optimizer : std::uint8_t { kSgd, kMomentum, kNesterov, kRmsprop, kAdam };
+[[nodiscard]] int moment_count(Optimizer);   // 0, 1, 1, 1, 2: start as zeros
+
+struct OptimizerOptions {
+  Optimizer rule = Optimizer::kRmsprop;
+  double lr = 2e-3;
+  double momentum = 0.9;        // momentum, nesterov: v' = μv + g; w' = w − lr·v'  or  w − lr·(g + μv')
+  double alpha = 0.95;          // rmsprop: s' = αs + (1−α)g²; w' = w − lr·g / (√s' + ε)
+  double beta1 = 0.9;           // adam
+  double beta2 = 0.999;
+  double epsilon = 1e-8;
+  double weight_decay = 0;      // g + weight_decay·w is taken for g
+  std::uint64_t step = 1;       // adam's bias correction: this step's number, from 1
+};
+
+template <class T>
+struct OptimizerBuffers {
+  View<const T> weight, gradient, moment1, moment2;         // read
+  View<T> new_weight, new_moment1, new_moment2;             // written
+};
+
+template <class T>
+void optimizer_step(const Executor&, const OptimizerOptions&, const OptimizerBuffers<T>&);
+
+}  // namespace rondo::ops
