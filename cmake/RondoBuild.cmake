@@ -1,14 +1,17 @@
-# Language level, warnings, sanitizers, compiler launchers, and the include tree.
+# Language level, warnings, sanitizers, launchers, the include tree, and the kinds of target.
 
+include(GNUInstallDirs)
 set(CMAKE_CXX_STANDARD 20)
 set(CMAKE_CXX_STANDARD_REQUIRED ON)
 set(CMAKE_CXX_EXTENSIONS OFF)
 set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)   # `rondo X` finds `rondo-X` beside it
 if(NOT CMAKE_BUILD_TYPE)
   set(CMAKE_BUILD_TYPE Release)
 endif()
 set(CMAKE_CXX_FLAGS_RELEASE "-O2 -g1")
+set(CMAKE_CXX_FLAGS_RELWITHDEBINFO "-O1 -g1")   # the sanitizers' build: readable stacks, half the time
 
 find_program(RONDO_CCACHE ccache)
 if(RONDO_CCACHE)
@@ -30,11 +33,12 @@ if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
   target_compile_options(rondo_flags INTERFACE -Wthread-safety -Werror=thread-safety)
 endif()
 if(RONDO_SANITIZE)
-  add_compile_options(-fsanitize=${RONDO_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  add_compile_options(-fsanitize=${RONDO_SANITIZE} -fno-omit-frame-pointer)
+  add_compile_options(-fno-sanitize-recover=all)
   add_link_options(-fsanitize=${RONDO_SANITIZE})
 endif()
 
-# Sources and users alike write <rondo/core/membership.h>: here it is a tree of links, installed it is a folder.
+# Sources and users alike write <rondo/core/membership.h>: here it is a tree of links, installed a folder.
 set(RONDO_INCLUDE_DIR ${CMAKE_BINARY_DIR}/include)
 file(MAKE_DIRECTORY ${RONDO_INCLUDE_DIR}/rondo)
 function(rondo_link_headers)
@@ -51,23 +55,44 @@ endfunction()
 rondo_link_headers()
 
 # rondo_library(NAME SOURCES a.cc b.cc [PUBLIC lib...] [PRIVATE lib...]): one static library a folder.
+# rondo_base is also rondo::base, here and for those who find_package(rondo).
 function(rondo_library name)
   cmake_parse_arguments(arg "" "" "SOURCES;PUBLIC;PRIVATE" ${ARGN})
   add_library(${name} STATIC ${arg_SOURCES})
   target_include_directories(${name} PUBLIC
     $<BUILD_INTERFACE:${RONDO_INCLUDE_DIR}> $<INSTALL_INTERFACE:include>)
   target_compile_features(${name} PUBLIC cxx_std_20)
-  target_link_libraries(${name} PRIVATE $<BUILD_INTERFACE:rondo_flags> PUBLIC ${arg_PUBLIC} PRIVATE ${arg_PRIVATE})
+  target_link_libraries(${name} PRIVATE $<BUILD_INTERFACE:rondo_flags>
+    PUBLIC ${arg_PUBLIC} PRIVATE ${arg_PRIVATE})
+  string(REGEX REPLACE "^rondo_" "" short ${name})
+  add_library(rondo::${short} ALIAS ${name})
+  set_target_properties(${name} PROPERTIES EXPORT_NAME ${short})
+  install(TARGETS ${name} EXPORT rondoTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 endfunction()
 
-# rondo_test(NAME SOURCES a_test.cc [LIBS lib...] [LABELS l...] [TIMEOUT s]): one GoogleTest program, one CTest entry.
+# rondo_program(NAME SOURCES a.cc [LIBS lib...]): an installed program, in the build's bin/.
+function(rondo_program name)
+  cmake_parse_arguments(arg "" "" "SOURCES;LIBS" ${ARGN})
+  add_executable(${name} ${arg_SOURCES})
+  target_link_libraries(${name} PRIVATE rondo_flags ${arg_LIBS})
+endfunction()
+
+# rondo_test(NAME SOURCES a_test.cc [LIBS lib...] [LABELS l...] [TIMEOUT s] [SERIAL]):
+# one GoogleTest program, one CTest entry. SERIAL: it measures time, so nothing may run beside it.
+# Labels with a meaning: long (not in tests/run.sh), gpu, seeds (simulator sweeps: not under TSan).
 function(rondo_test name)
-  cmake_parse_arguments(arg "" "TIMEOUT" "SOURCES;LIBS;LABELS" ${ARGN})
+  cmake_parse_arguments(arg "SERIAL" "TIMEOUT" "SOURCES;LIBS;LABELS" ${ARGN})
   if(NOT arg_TIMEOUT)
     set(arg_TIMEOUT 120)
+  endif()
+  if(RONDO_SANITIZE)
+    math(EXPR arg_TIMEOUT "${arg_TIMEOUT} * 4")
   endif()
   add_executable(${name} ${arg_SOURCES})
   target_link_libraries(${name} PRIVATE rondo_flags ${arg_LIBS} GTest::gtest GTest::gtest_main)
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES TIMEOUT ${arg_TIMEOUT} LABELS "${arg_LABELS}")
+  if(arg_SERIAL)
+    set_tests_properties(${name} PROPERTIES RUN_SERIAL ON)
+  endif()
 endfunction()
