@@ -1,5 +1,7 @@
 #include <rondo/base/cell.h>
 
+#include <utility>
+
 #include <rondo/base/cell_extra.h>
 #include <rondo/base/check.h>
 
