@@ -11,7 +11,7 @@ if(NOT CMAKE_BUILD_TYPE)
   set(CMAKE_BUILD_TYPE Release)
 endif()
 set(CMAKE_CXX_FLAGS_RELEASE "-O2 -g1")
-set(CMAKE_CXX_FLAGS_RELWITHDEBINFO "-O1 -g1")   # the sanitizers' build: readable stacks, half the time
+set(CMAKE_CXX_FLAGS_RELWITHDEBINFO "-O1 -g1")   # the sanitizers: readable stacks, half the time
 
 find_program(RONDO_CCACHE ccache)
 if(RONDO_CCACHE)
@@ -38,7 +38,7 @@ if(RONDO_SANITIZE)
   add_link_options(-fsanitize=${RONDO_SANITIZE})
 endif()
 
-# Sources and users alike write <rondo/core/membership.h>: here it is a tree of links, installed a folder.
+# Sources and users alike write <rondo/core/membership.h>: here a tree of links, installed a folder.
 set(RONDO_INCLUDE_DIR ${CMAKE_BINARY_DIR}/include)
 file(MAKE_DIRECTORY ${RONDO_INCLUDE_DIR}/rondo)
 function(rondo_link_headers)
@@ -54,7 +54,7 @@ function(rondo_link_headers)
 endfunction()
 rondo_link_headers()
 
-# rondo_library(NAME SOURCES a.cc b.cc [PUBLIC lib...] [PRIVATE lib...]): one static library a folder.
+# rondo_library(NAME SOURCES a.cc b.cc [PUBLIC lib...] [PRIVATE lib...]): one library a folder.
 # rondo_base is also rondo::base, here and for those who find_package(rondo).
 function(rondo_library name)
   cmake_parse_arguments(arg "" "" "SOURCES;PUBLIC;PRIVATE" ${ARGN})

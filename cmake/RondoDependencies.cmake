@@ -1,5 +1,5 @@
-# The outside libraries that Rondo's own static libraries link to: found here by the build, and by
-# rondoConfig.cmake on behalf of a program that uses the installed Rondo. Debian's names: packages.txt.
+# The outside libraries that Rondo's static libraries link to: found here by the build, and by
+# rondoConfig.cmake for a program that uses the installed Rondo. Their Debian names: packages.txt.
 
 find_package(PkgConfig REQUIRED)
 find_package(Threads REQUIRED)

@@ -1,5 +1,5 @@
-# `cmake --install`: headers in include/rondo, static libraries, programs, and find_package(rondo) with
-# rondo::runtime, rondo::ops, rondo::actors (and the folders beneath them, rondo::base and so on).
+# `cmake --install`: headers in include/rondo, static libraries, programs, and find_package(rondo)
+# with rondo::runtime, rondo::ops, rondo::actors (and the folders beneath, rondo::base and so on).
 
 include(CMakePackageConfigHelpers)
 set(RONDO_CMAKE_DIR ${CMAKE_INSTALL_LIBDIR}/cmake/rondo)

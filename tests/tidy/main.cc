@@ -2,7 +2,8 @@
 
 #include "tree.h"
 
-// rondo_tidy ROOT: holds the tree to STYLE's rules; prints `file:line: rule: what` and fails if any is broken.
+// rondo_tidy ROOT: holds the tree to STYLE's rules; prints `file:line: rule: what` and fails if any
+// is broken.
 int main(int argc, char** argv) {
   if (argc != 2) {
     std::fprintf(stderr, "usage: rondo_tidy ROOT\n");

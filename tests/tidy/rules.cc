@@ -19,15 +19,17 @@ void add(std::vector<Finding>& out, const Source& s, std::size_t line, const cha
 
 // Characters, not bytes: an arrow in a comment is one column.
 std::size_t columns(const std::string& line) {
-  return static_cast<std::size_t>(std::count_if(
-      line.begin(), line.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
+  return static_cast<std::size_t>(std::count_if(line.begin(), line.end(), [](char c) {
+    return (static_cast<unsigned char>(c) & 0xC0) != 0x80;
+  }));
 }
 
 bool allowed(const Source& s, const Finding& finding) {
   const std::string mark = "tidy: allow " + finding.rule;
   for (std::size_t n = finding.line; n + 1 >= finding.line && n > 0; --n) {
     const std::size_t at = n <= s.lines.size() ? s.lines[n - 1].find(mark) : std::string::npos;
-    if (at != std::string::npos && s.lines[n - 1].find("because", at) != std::string::npos) return true;
+    if (at != std::string::npos && s.lines[n - 1].find("because", at) != std::string::npos)
+      return true;
   }
   return false;
 }
@@ -67,7 +69,8 @@ const std::vector<Banned>& banned_in_core() {
 
 // Names of unordered containers declared in the file, to find loops over them.
 std::set<std::string> unordered_names(const Source& s) {
-  static const std::regex declaration(R"(unordered_(?:map|set|multimap|multiset)<.*>\s*[&]?(\w+)\s*[;={,)])");
+  static const std::regex declaration(
+      R"(unordered_(?:map|set|multimap|multiset)<.*>\s*[&]?(\w+)\s*[;={,)])");
   std::set<std::string> names;
   for (const std::string& line : s.code) {
     std::smatch match;
@@ -114,8 +117,9 @@ void check_header(const Source& s, std::vector<Finding>& out) {
   const std::size_t least = room_of(s.path) == "public" ? 5 : 1;
   if (longest < least)
     add(out, s, 1, "opening-comment",
-        least == 1 ? "say at the top what this header is"
-                   : "a public header opens with 5 to 20 lines: what, whose, which thread, when not");
+        least == 1
+            ? "say at the top what this header is"
+            : "a public header opens with 5 to 20 lines: what, whose, which thread, when not");
 }
 
 void check_leftovers(const Source& s, std::vector<Finding>& out) {
@@ -124,7 +128,10 @@ void check_leftovers(const Source& s, std::vector<Finding>& out) {
   for (std::size_t n = 0; n < s.lines.size(); ++n) {
     std::smatch match;
     if (std::regex_search(s.lines[n], match, word))
-      add(out, s, n + 1, "leftover", match.str() + ": do it, or name the issue as in `TO" "DO(#12)`");
+      add(out, s, n + 1, "leftover",
+          match.str() +
+              ": do it, or name the issue as in `TO"
+              "DO(#12)`");
   }
 }
 
@@ -202,7 +209,8 @@ void check_core(const Source& s, std::vector<Finding>& out) {
     if (std::regex_search(line, match, loop)) {
       const std::string name = match[1].matched ? match[1] : match[2];
       if (unordered.contains(name))
-        add(out, s, n + 1, "core-ban", "`" + name + "` is iterated, and unordered: its order is chance");
+        add(out, s, n + 1, "core-ban",
+            "`" + name + "` is iterated, and unordered: its order is chance");
     }
   }
 }

@@ -32,8 +32,8 @@ void check_leftovers(const Source& source, std::vector<Finding>& out);
 void check_includes(const Source& source, std::vector<Finding>& out);
 void check_core(const Source& source, std::vector<Finding>& out);
 
-// The room of the house that a path lies in: "core", "host", "public" (runtime's own headers), "ops"...
-// and the rooms that it may include. Empty: anything.
+// The room of the house that a path lies in: "core", "host", "public" (runtime's own headers),
+// "ops"... and the rooms that it may include. Empty: anything.
 [[nodiscard]] std::string room_of(std::string_view path);
 [[nodiscard]] std::string room_of_include(std::string_view include);
 [[nodiscard]] const std::set<std::string>& may_include(const std::string& room);

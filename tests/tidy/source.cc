@@ -197,8 +197,8 @@ Source read_source(std::string path, std::string_view text) {
   Source source;
   source.path = std::move(path);
   source.lines = split_lines(text);
-  const bool is_cxx = source.path.ends_with(".h") || source.path.ends_with(".cc") ||
-                      source.path.ends_with(".cu");
+  const bool is_cxx =
+      source.path.ends_with(".h") || source.path.ends_with(".cc") || source.path.ends_with(".cu");
   source.code = is_cxx ? split_lines(Blanker(text).run()) : source.lines;
   return source;
 }

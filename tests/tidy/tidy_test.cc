@@ -4,7 +4,8 @@
 
 #include "tree.h"
 
-// The checker is itself checked: each rule against a small bad snippet and a good one that looks like it.
+// The checker is itself checked: each rule against a small bad snippet and a good one that looks
+// like it.
 
 namespace tidy {
 namespace {
@@ -26,7 +27,8 @@ std::string repeat(const std::string& text, int times) {
 TEST(Tidy, CountsColumnsInCharactersNotBytes) {
   EXPECT_EQ(rules_broken("runtime/base/a.cc", "// " + std::string(97, 'x') + "\n"), Rules{});
   EXPECT_EQ(rules_broken("runtime/base/a.cc", "// " + repeat("→", 97) + "\n"), Rules{});
-  EXPECT_EQ(rules_broken("runtime/base/a.cc", "// " + std::string(98, 'x') + "\n"), Rules{"columns"});
+  EXPECT_EQ(rules_broken("runtime/base/a.cc", "// " + std::string(98, 'x') + "\n"),
+            Rules{"columns"});
 }
 
 TEST(Tidy, RefusesLongFilesByKind) {
@@ -53,16 +55,20 @@ TEST(Tidy, RefusesLongFunctionsWhereverTheyStand) {
 TEST(Tidy, TakesNeitherTypesNorTablesForFunctions) {
   const std::string fields = repeat("  int a;\n", 90);
   EXPECT_EQ(rules_broken("ops/a.cc", "struct A {\n" + fields + "};\n"), Rules{});
-  EXPECT_EQ(rules_broken("ops/a.cc", "template <class T>\nstruct A : B<T> {\n" + fields + "};\n"), Rules{});
+  EXPECT_EQ(rules_broken("ops/a.cc", "template <class T>\nstruct A : B<T> {\n" + fields + "};\n"),
+            Rules{});
   EXPECT_EQ(rules_broken("ops/a.cc", "namespace a::b {\n" + fields + "}\n"), Rules{});
-  EXPECT_EQ(rules_broken("ops/a.cc", "const int k[] = {\n" + repeat("  1,\n", 90) + "};\n"), Rules{});
+  EXPECT_EQ(rules_broken("ops/a.cc", "const int k[] = {\n" + repeat("  1,\n", 90) + "};\n"),
+            Rules{});
 }
 
 TEST(Tidy, IsNotDeceivedByBracesInStringsAndComments) {
   const std::string tricky = "void f() {\n  g(\"}{{\"); // {{\n  /* { */ h('{', 1'000);\n}\n";
   EXPECT_EQ(find_functions(read_source("a.cc", tricky)).size(), 1u);
   EXPECT_EQ(find_functions(read_source("a.cc", tricky + tricky)).size(), 2u);
-  EXPECT_EQ(find_functions(read_source("a.cc", "const char* k = R\"(void f() {)\";\n" + tricky)).size(), 1u);
+  EXPECT_EQ(
+      find_functions(read_source("a.cc", "const char* k = R\"(void f() {)\";\n" + tricky)).size(),
+      1u);
 }
 
 TEST(Tidy, HoldsTheIncludeDag) {
@@ -83,17 +89,18 @@ TEST(Tidy, HoldsTheIncludeDag) {
 
 TEST(Tidy, KeepsCorePure) {
   const Rules broken{"core-ban"};
-  for (const char* line : {"#include <zmq.h>", "#include <capnp/message.h>", "#include <mutex>",
-                           "#include <chrono>", "#include <random>", "#include <iostream>",
-                           "std::chrono::seconds s;", "double load = 0;", "std::map<Peer*, int> m;",
-                           "#include <tbb/arena.h>", "std::mutex m;", "cudaStream_t s;"}) {
+  for (const char* line :
+       {"#include <zmq.h>", "#include <capnp/message.h>", "#include <mutex>", "#include <chrono>",
+        "#include <random>", "#include <iostream>", "std::chrono::seconds s;", "double load = 0;",
+        "std::map<Peer*, int> m;", "#include <tbb/arena.h>", "std::mutex m;", "cudaStream_t s;"}) {
     EXPECT_FALSE(rules_broken("runtime/core/a.cc", std::string(line) + "\n").empty()) << line;
     EXPECT_TRUE(rules_broken("runtime/host/a.cc", std::string(line) + "\n").empty()) << line;
   }
   EXPECT_EQ(rules_broken("runtime/core/a.cc", "// a double, a thread, zmq\n"), Rules{});
   const std::string table = "std::unordered_map<int, int> seen_;\n";
   EXPECT_EQ(rules_broken("runtime/core/a.cc", table + "auto it = seen_.find(1);\n"), Rules{});
-  EXPECT_EQ(rules_broken("runtime/core/a.cc", table + "for (auto& [k, v] : seen_) f(k);\n"), broken);
+  EXPECT_EQ(rules_broken("runtime/core/a.cc", table + "for (auto& [k, v] : seen_) f(k);\n"),
+            broken);
 }
 
 TEST(Tidy, FindsLeftoversButNotTemplatesOfNames) {
@@ -105,23 +112,28 @@ TEST(Tidy, FindsLeftoversButNotTemplatesOfNames) {
 
 TEST(Tidy, AsksOfAPublicHeaderThatItIntroducesItself) {
   const std::string comment = repeat("// a line\n", 5);
-  EXPECT_EQ(rules_broken("runtime/ref.h", "#pragma once\n\n" + comment + "namespace rondo {}\n"), Rules{});
+  EXPECT_EQ(rules_broken("runtime/ref.h", "#pragma once\n\n" + comment + "namespace rondo {}\n"),
+            Rules{});
   EXPECT_EQ(rules_broken("runtime/ref.h", "#pragma once\n// One.\nnamespace rondo {}\n"),
             Rules{"opening-comment"});
   EXPECT_EQ(rules_broken("ops/a.h", "// One.\nint f();\n"), Rules{"pragma-once"});
 }
 
 TEST(Tidy, AllowsABrokenRuleOnlyWithItsReason) {
-  EXPECT_EQ(rules_broken("runtime/core/a.cc", "double d;  // tidy: allow core-ban, because it is printed\n"),
+  EXPECT_EQ(rules_broken("runtime/core/a.cc",
+                         "double d;  // tidy: allow core-ban, because it is printed\n"),
             Rules{});
-  EXPECT_EQ(rules_broken("runtime/core/a.cc", "// tidy: allow core-ban, because so\ndouble d;\n"), Rules{});
-  EXPECT_EQ(rules_broken("runtime/core/a.cc", "double d;  // tidy: allow core-ban\n"), Rules{"core-ban"});
+  EXPECT_EQ(rules_broken("runtime/core/a.cc", "// tidy: allow core-ban, because so\ndouble d;\n"),
+            Rules{});
+  EXPECT_EQ(rules_broken("runtime/core/a.cc", "double d;  // tidy: allow core-ban\n"),
+            Rules{"core-ban"});
 }
 
 TEST(Tidy, FindsFilesThatNothingBuildsOrIncludes) {
   const std::string header = "#pragma once\n// What it is.\n";
   const Files good = {{"ops/CMakeLists.txt", "rondo_library(rondo_ops SOURCES a.cc cpu/b.cc)\n"},
-                      {"ops/a.cc", "#include <rondo/ops/a.h>\n"}, {"ops/cpu/b.cc", ""},
+                      {"ops/a.cc", "#include <rondo/ops/a.h>\n"},
+                      {"ops/cpu/b.cc", ""},
                       {"ops/a.h", header}};
   EXPECT_TRUE(check_tree(good).empty());
   Files bad = good;

@@ -43,14 +43,16 @@ bool is_built(const std::string& path, const Files& files) {
       std::string stem = relative.parent_path() / relative.stem();
       if (stem.ends_with("_test")) stem.resize(stem.size() - 5);
       if (names(list->second, relative.generic_string())) return true;
-      if (list->second.find("foreach") != std::string::npos && names(list->second, stem)) return true;
+      if (list->second.find("foreach") != std::string::npos && names(list->second, stem))
+        return true;
     }
     if (folder.empty()) return false;
     folder = folder.parent_path();
   }
 }
 
-// How others write a header's name: <rondo/...> for the tree's rooms, its bare name inside a folder.
+// How others write a header's name: <rondo/...> for the tree's rooms, its bare name inside a
+// folder.
 std::string include_name(const std::string& path) {
   if (path.starts_with("runtime/")) return "rondo/" + path.substr(8);
   return "rondo/" + path;

@@ -7,7 +7,8 @@
 
 #include "rules.h"
 
-// What STYLE asks of the tree as a whole: no file that nothing builds, no header that nobody includes.
+// What STYLE asks of the tree as a whole: no file that nothing builds, no header that nobody
+// includes.
 
 namespace tidy {
 
