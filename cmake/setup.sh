@@ -5,7 +5,7 @@
 #
 #   rondo_start NAME          names the run; sets $root, $logs, $tmp
 #   rondo_packages            installs what packages.txt names and this machine lacks
-#   rondo_build PRESET        configures and builds into build/PRESET; sets $build
+#   rondo_build PRESET [TARGET...]   configures and builds into build/PRESET; sets $build
 #   rondo_phase TITLE CMD...  runs a command with its output in a log; ends the run if it fails
 #   rondo_spawn LOG CMD...    starts a command in the background, in its own group; sets $spawned
 #   rondo_fail TEXT [LOG]     ends the run: the log's errors, then the one sentence, last
@@ -170,7 +170,8 @@ rondo_apt() {
 }
 
 rondo_install() {
-  "${rondo_as_root[@]}" env DEBIAN_FRONTEND=noninteractive dpkg --configure -a  # after a cut-off run
+  # After a run that was cut off in the middle.
+  "${rondo_as_root[@]}" env DEBIAN_FRONTEND=noninteractive dpkg --configure -a
   rondo_apt update || echo "apt-get update failed: going on with the lists that are there"
   rondo_apt install -y --no-install-recommends "$@"
 }
@@ -257,6 +258,7 @@ rondo_unlock() { exec 9>&-; }
 
 rondo_build() {
   local preset=$1 jobs
+  shift
   build="$root/build/$preset"
   jobs=$(rondo_jobs)
   mkdir -p -- "$build"
@@ -268,6 +270,7 @@ rondo_build() {
   fi
   rondo_phase "configure $preset" cmake -S "$root" --preset "$preset" -B "$build" \
     "-DRONDO_WERROR=${RONDO_WERROR:-OFF}"
-  rondo_phase "build $preset, $jobs jobs" cmake --build "$build" -j "$jobs"
+  rondo_phase "build $preset, $jobs jobs" cmake --build "$build" -j "$jobs" \
+    ${1:+--target "$@"}
   rondo_unlock
 }
