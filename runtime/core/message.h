@@ -116,6 +116,7 @@ struct LeaseRequest {        // wants one worker for tasks of this shape; idempo
   JobId job;
   Shape shape;
   std::uint32_t hops = 0;    // redirects so far
+  NodeId owner_node;         // where the owner lives: when that node is lost, so are its leases
 };
 struct LeaseCancel { RequestId request; ProcessId owner; };
 struct LeaseGrant { RequestId request; LeaseId lease; Peer worker; NodeId node; };
@@ -132,7 +133,7 @@ struct BegunMark {           // calls of `caller` numbered up to this may have b
   ProcessId caller;
   std::uint64_t number = 0;
 };
-struct ProcessDied {         // node → nodes → their processes
+struct ProcessDied {         // node → nodes → their processes. process 0: every process of that node (it was lost)
   ProcessId process;
   NodeId node;
   std::int64_t pid = 0;

@@ -62,6 +62,7 @@ struct Place {
 struct RefEntry {
   ObjectId id;
   Address owner;
+  NodeId owner_node;
   auto operator<=>(const RefEntry&) const = default;
 };
 
@@ -112,6 +113,7 @@ struct ActorInfo {
   std::int32_t max_task_retries = 0;
   std::uint32_t max_pending = 0;
   std::string cause;             // why it restarts or is dead
+  ErrorCode code = ErrorCode::kActorDied;   // kDead: kInvalid when it could never have lived
   auto operator<=>(const ActorInfo&) const = default;
 };
 
