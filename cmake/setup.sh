@@ -76,21 +76,33 @@ rondo_interrupted() {
   exit "$1"
 }
 
-rondo_fail() {
-  {
-    echo
-    if [ -n "${2:-}" ] && [ -s "$2" ]; then
-      # The first errors are the cause; the tail is where it stopped.
-      grep -nE -m 12 -A 3 -e '(: |^)(fatal )?[Ee]rror:' -e '^E: ' -e '^FAILED:' -e 'CMake Error' \
-        -e '\(Failed\)' -e '\[  FAILED  \]' -e '\*\*\*(Timeout|Exception)' \
-        -e 'ERROR: .*Sanitizer' -e 'WARNING: Thread' -e 'runtime error: ' \
-        -- "$2" | head -n 40
-      echo "--- the end of $2"
-      tail -n "${3:-15}" -- "$2"
+rondo_errors=(-e '(: |^)(fatal )?[Ee]rror: ' -e '^E: ' -e 'CMake Error' -e ': Failure$'
+  -e 'ERROR: [A-Za-z]*Sanitizer' -e 'WARNING: ThreadSanitizer' -e 'runtime error: '
+  -e 'cannot find ' -e 'undefined symbol' -e 'No space left' -e 'Killed')
+
+rondo_cause() {   # LOG: one line, the tests that failed or the first error
+  if grep -q '^The following tests FAILED:' -- "$1"; then
+    sed -n '/^The following tests FAILED:/,$ s/^[\t ]*[0-9]* - //p' "$1" | tr '\n' ',' |
+      sed 's/,/, /g; s/, $//'
+  else
+    { grep -aE -m 1 "${rondo_errors[@]}" -- "$1" || tail -n 1 -- "$1"; } | cut -c 1-400
+  fi
+}
+
+rondo_fail() {   # TEXT [LOG]: shows the first errors, or else the end, and says the cause last
+  local cause=
+  if [ -n "${2:-}" ] && [ -s "$2" ]; then
+    cause=$(rondo_cause "$2")
+    {
+      echo
+      echo "--- from $2"
+      grep -anE -m 8 -A 4 "${rondo_errors[@]}" -- "$2" | cut -c 1-400 | head -n 50
+      echo "--- its end"
+      tail -n 12 -- "$2" | cut -c 1-400
       echo "---"
-    fi
-    echo "$rondo_name: $1"
-  } >&2
+    } >&2
+  fi
+  echo "$rondo_name: $1${cause:+: $cause}" >&2
   exit "${rondo_code:-1}"
 }
 
@@ -131,7 +143,7 @@ rondo_phase() {
   printf '== %-34s log: %s\n' "$title" "$log"
   rondo_spawn "$log" "$@"
   if ! rondo_wait "$spawned"; then
-    rondo_fail "$title failed after $(rondo_took "$began"); the whole log: $log" "$log"
+    rondo_fail "$title failed after $(rondo_took "$began"); log: $log" "$log"
   fi
   rondo_log=$log
   printf '   %-34s %s\n' "$title: done" "$(rondo_took "$began")"
