@@ -29,8 +29,9 @@ class LinearLayer {
   LinearLayer(const LinearLayer&) = delete;
   LinearLayer& operator=(const LinearLayer&) = delete;
 
-  void pack(const LinearParams<const T>& weights);
-  void forward(View<const T> x, View<T> y);   // x [R,I] (any rank with these counts), y [R,O] written, no alias
+  void pack(const LinearParams<const T>& weights, PackFor use = PackFor::kTraining);
+  // x [R,I] (or [T,N,I]), y [R,O] written; may not alias.
+  void forward(View<const T> x, View<T> y);
 
   // dx [R,I] written, optional; grads written or added to. No output may alias an input.
   void backward(View<const T> x, View<const T> dy, View<T> dx, const LinearParams<T>& grads,

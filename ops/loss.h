@@ -24,7 +24,8 @@ template <class T>
 // Squared error: Σ (y − target)², and dy = 2·(y − target)·scale, written; may be `y` itself;
 // optional.
 template <class T>
-[[nodiscard]] double squared_error(const Executor&, In<T> y, In<T> target, double scale, View<T> dy);
+[[nodiscard]] double squared_error(const Executor&, In<T> y, In<T> target, double scale,
+                                   View<T> dy);
 
 // probabilities [R,V] = softmax(logits / temperature); may be `logits` itself.
 template <class T>

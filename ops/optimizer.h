@@ -20,7 +20,7 @@ enum class Optimizer : std::uint8_t { kSgd, kMomentum, kNesterov, kRmsprop, kAda
 struct OptimizerOptions {
   Optimizer rule = Optimizer::kRmsprop;
   double lr = 2e-3;
-  double momentum = 0.9;        // momentum, nesterov: v' = μv + g; w' = w − lr·v'  or  w − lr·(g + μv')
+  double momentum = 0.9;        // v' = μv + g; w' = w − lr·v'; nesterov: w' = w − lr·(g + μv')
   double alpha = 0.95;          // rmsprop: s' = αs + (1−α)g²; w' = w − lr·g / (√s' + ε)
   double beta1 = 0.9;           // adam
   double beta2 = 0.999;

@@ -26,7 +26,7 @@ std::array<std::uint32_t, 4> philox4x32(std::array<std::uint32_t, 4> counter,
 
 std::uint32_t random_bits(const RandomKey&, std::uint64_t index);   // Requires: index < 2^34.
 double random_uniform(const RandomKey&, std::uint64_t index);       // in [0, 1)
-double random_normal(const RandomKey&, std::uint64_t index);        // Box-Muller; tests and noise only
+double random_normal(const RandomKey&, std::uint64_t index);   // Box-Muller; tests and noise only
 
 // Writes out[i] = low + (high - low) · u(i), rounded once to T.
 template <class T>

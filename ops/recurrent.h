@@ -29,7 +29,7 @@ struct RecurrentSpec {
   Cell cell = Cell::kLstm;
   Dim inputs = 0;
   Dim hidden = 0;
-  bool ids = false;   // the input is ids in [0, inputs): columns of w_ih are gathered, no one-hot product
+  bool ids = false;   // the input is ids in [0, inputs): columns of w_ih are gathered
 };
 
 struct SequenceShape {
@@ -82,6 +82,8 @@ class RecurrentActivations {
 // kAdd: gradient = gradient + new; the new sum is complete before it is added.
 enum class GradientMode : std::uint8_t { kWrite, kAdd };
 
+enum class PackFor : std::uint8_t { kTraining, kForward };   // kForward: backward may not follow
+
 template <class T>
 class RecurrentLayer {
  public:
@@ -91,7 +93,7 @@ class RecurrentLayer {
   RecurrentLayer& operator=(const RecurrentLayer&) = delete;
 
   [[nodiscard]] const RecurrentSpec& spec() const;
-  void pack(const RecurrentParams<const T>& weights);
+  void pack(const RecurrentParams<const T>& weights, PackFor use = PackFor::kTraining);
 
   // Reads x and first; writes the activations (so y()) and last.
   void forward(const RecurrentInput<T>& x, const RecurrentState<const T>& first,
@@ -100,7 +102,7 @@ class RecurrentLayer {
   struct Backward {
     RecurrentInput<T> x;                    // as given to forward
     View<const T> dy;                       // [T,N,H]
-    RecurrentState<const T> dlast;          // optional: gradients that flow in at the end (empty: zeros)
+    RecurrentState<const T> dlast;          // optional: gradients that flow in at the end
     View<T> dx;                             // [T,N,I], written; optional (always empty with ids)
     RecurrentState<T> dfirst;               // optional: gradients of the first state, written
     RecurrentParams<T> grads;               // written or added to, all four

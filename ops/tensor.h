@@ -96,6 +96,12 @@ class Tensor {
   Shape shape_;
 };
 
+// Grows to at least this many elements; never shrinks, so that a warm layer does not allocate.
+template <class T>
+void ensure(Tensor<T>& tensor, Dim count) {
+  if (tensor.count() < count) tensor = Tensor<T>(Shape{count});
+}
+
 // Short names for signatures: what an op reads and what it writes.
 template <class T>
 using In = View<const std::type_identity_t<T>>;

@@ -1,0 +1,101 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+// The inner loops of every op, one table for each instruction set, chosen once at run time. Plain
+// pointers and counts: shapes are checked by the ops that call them. Entries agree bit for bit
+// between tables.
+
+namespace rondo::ops {
+
+// One panel of one time step: `rows` sequences of gate tiles. A tile row holds kTile values:
+// Elman: 64 units; LSTM: 16 units each of i f g o; GRU: n r z of 16 units and the recurrent part
+// of n.
+inline constexpr std::int64_t kTile = 64;
+inline constexpr std::int64_t kCellLanes = 16;   // units a panel of a gated cell
+
+template <class T>
+struct CellForward {
+  std::int64_t rows = 0;
+  std::int64_t units = 0;         // units of this panel that exist; the other lanes are padding
+  T* gates = nullptr;             // [rows][64] in: sums; out: gate values
+  const T* c_before = nullptr;    // [rows][16], LSTM
+  T* c = nullptr;                 // [rows][16] written, LSTM
+  T* c_tanh = nullptr;            // [rows][16] written, LSTM
+  const T* h_before = nullptr;    // [rows], row stride h_stride, GRU
+  T* h = nullptr;                 // likewise, written
+  std::int64_t h_stride = 0;
+};
+
+template <class T>
+struct CellBackward {
+  std::int64_t rows = 0;
+  std::int64_t units = 0;
+  T* gates = nullptr;             // [rows][64] in: gate values; out: gradients of the sums
+  const T* c_before = nullptr;    // [rows][16], LSTM
+  const T* c_tanh = nullptr;      // [rows][16], LSTM
+  T* dc = nullptr;                // [rows][16] in: of c; out: of c_before
+  const T* h_before = nullptr;    // [rows], row stride h_stride, GRU
+  const T* dy = nullptr;          // [rows], row stride h_stride
+  std::int64_t h_stride = 0;
+  T* dh = nullptr;                // [rows], row stride 64: from the step after; GRU leaves dh·z there
+};
+
+template <class T>
+struct OptimizerRun {
+  std::int64_t count = 0;
+  const T *weight = nullptr, *gradient = nullptr, *moment1 = nullptr, *moment2 = nullptr;
+  T *new_weight = nullptr, *new_moment1 = nullptr, *new_moment2 = nullptr;
+  T lr = 0, decay = 0, a = 0, one_minus_a = 0, b = 0, one_minus_b = 0, epsilon = 0;
+  T correction1 = 1, correction2 = 1;   // adam: 1/(1−β1^t), 1/(1−β2^t)
+};
+
+// C (rows × columns, row stride ldc) = [C +] Σ over blocks of B (rows × depth) · A (depth ×
+// columns).
+template <class T>
+struct ProductRun {
+  std::int64_t rows = 0, columns = 0, depth = 0, lda = 0, ldb = 0, ldc = 0;
+  bool b_by_depth = false;        // B is stored depth × rows
+  bool accumulate = false;
+  const T *a = nullptr, *b = nullptr;
+  T* c = nullptr;
+  std::int64_t blocks = 1;
+  const std::uint64_t *a_offsets = nullptr, *b_offsets = nullptr;   // bytes; null for one block
+};
+
+template <class T>
+struct KernelTable {
+  const char* name = "";
+  void (*cell_forward[5])(const CellForward<T>&) = {};     // by Cell
+  void (*cell_backward[5])(const CellBackward<T>&) = {};
+  void (*optimizer[5])(const OptimizerRun<T>&) = {};       // by Optimizer
+  void (*product)(const ProductRun<T>&) = nullptr;         // the fallback of the gemm seam
+  // One row: −ln p(target) and, if d is given, d = (softmax − one-hot)·scale; d may be x.
+  T (*cross_entropy)(const T* x, std::int64_t count, std::int32_t target, T scale, T* d) = nullptr;
+  void (*softmax)(const T* x, std::int64_t count, T inverse_temperature, T* p) = nullptr;
+  T (*block_squares)(const T* x, std::int64_t count) = nullptr;            // Σ x²
+  T (*squared_error)(const T* y, const T* target, std::int64_t count, T factor, T* d) = nullptr;
+  void (*add)(const T* a, const T* b, std::int64_t count, T* out) = nullptr;
+  void (*scale)(const T* a, T factor, std::int64_t count, T* out) = nullptr;
+  void (*clip)(const T* a, T limit, std::int64_t count, T* out) = nullptr;
+  // sums[c] = Σ over rows of x[row][c], rows ascending, c < 64.
+  void (*column_sums)(const T* x, std::int64_t rows, std::int64_t stride, T* sums) = nullptr;
+  void (*map)(int function, const T* x, std::int64_t count, T* out) = nullptr;   // tests: exp …
+};
+
+enum class Isa { kGeneric, kAvx2, kAvx512 };
+[[nodiscard]] Isa isa_in_use();             // the best that processor and LIBXSMM_TARGET allow
+[[nodiscard]] bool isa_runs_here(Isa);      // the processor has it and this build contains it
+[[nodiscard]] const KernelTable<float>& kernel_table(Isa);   // Requires: isa_runs_here.
+
+template <class T>
+[[nodiscard]] const KernelTable<T>& kernels();   // the table in use
+
+// What the three translation units provide.
+void fill_generic(KernelTable<float>&);
+void fill_generic_double(KernelTable<double>&);
+void fill_avx2(KernelTable<float>&);
+void fill_avx512(KernelTable<float>&);
+
+}  // namespace rondo::ops

@@ -1,0 +1,15 @@
+// Compiled for the baseline processor: float where nothing better runs, and double.
+#define RONDO_OPS_ISA isa_generic
+#include <rondo/ops/cpu/fill_table.h>
+
+namespace rondo::ops {
+
+void fill_generic(KernelTable<float>& table) {
+  isa_generic::fill_table<isa_generic::Float16>(table, "generic");
+}
+
+void fill_generic_double(KernelTable<double>& table) {
+  isa_generic::fill_table<isa_generic::Double16>(table, "generic");
+}
+
+}  // namespace rondo::ops

@@ -1,0 +1,137 @@
+#include <rondo/ops/linear.h>
+
+#include <algorithm>
+#include <vector>
+
+#include <rondo/ops/cpu/kernel_table.h>
+#include <rondo/ops/cpu/panel_product.h>
+
+namespace rondo::ops {
+
+template <class T>
+struct LinearLayer<T>::Impl {
+  Impl(Dim i, Dim o, const Executor& e) : inputs(i), outputs(o), executor(e), y(i, o), dx(o, i) {}
+
+  void weight_block(Dim rows, const T* x, const T* d, Dim first, T* sums, T* narrow) const;
+  void weight_gradient(Dim rows, const T* x, const T* d, View<T> out, GradientMode);
+  void prepare(Dim rows);
+
+  static constexpr Dim kDepthChunk = 256;
+  const Dim inputs, outputs;
+  const Executor& executor;
+  PanelProduct<T> y, dx;
+  Tensor<T> bias, sums, narrow;
+  std::vector<T> bias_sums;
+  GemmKernel<T> chunk, rest, narrow_chunk, narrow_rest;
+  Dim rest_depth = -1;
+  bool packed = false, packed_for_training = false;
+};
+
+template <class T>
+LinearLayer<T>::LinearLayer(Dim inputs, Dim outputs, const Executor& executor)
+    : impl_(std::make_unique<Impl>(inputs, outputs, executor)) {
+  impl_->bias = Tensor<T>(Shape{outputs});
+}
+template <class T>
+LinearLayer<T>::~LinearLayer() = default;
+
+template <class T>
+void LinearLayer<T>::pack(const LinearParams<const T>& w, PackFor use) {
+  Impl& m = *impl_;
+  OPS_CHECK(w.weight.count() == m.inputs * m.outputs && w.bias.count() == m.outputs);
+  m.y.pack(m.executor, w.weight.data(), 1, m.inputs);
+  std::copy_n(w.bias.data(), m.outputs, m.bias.data());
+  m.packed = true;
+  m.packed_for_training = use == PackFor::kTraining;
+  if (m.packed_for_training) m.dx.pack(m.executor, w.weight.data(), m.inputs, 1);
+}
+
+template <class T>
+void LinearLayer<T>::forward(View<const T> x, View<T> y) {
+  Impl& m = *impl_;
+  const Dim rows = x.count() / m.inputs;
+  OPS_CHECK(m.packed && x.count() == rows * m.inputs && y.count() == rows * m.outputs);
+  m.y.run(m.executor, rows, x.data(), m.bias.data(), y.data());
+}
+
+template <class T>
+void LinearLayer<T>::Impl::prepare(Dim rows) {
+  ensure(sums, (inputs + kTile - 1) / kTile * outputs * kTile);
+  if (inputs % kTile != 0) ensure(narrow, rows * kTile);
+  const Dim depth = rows % kDepthChunk;
+  GemmShape shape{.columns = kTile, .depth = kDepthChunk, .lda = std::max(inputs, kTile),
+                  .ldb = outputs, .ldc = kTile, .b_by_depth = true, .accumulate = true};
+  GemmShape narrow_shape = shape;
+  narrow_shape.lda = kTile;
+  if (chunk.shape().depth == 0) chunk.reset(shape), narrow_chunk.reset(narrow_shape);
+  if (depth == rest_depth) return;
+  shape.depth = narrow_shape.depth = rest_depth = depth;
+  if (depth > 0) rest.reset(shape), narrow_rest.reset(narrow_shape);
+}
+
+// to[o][i] = Σ over rows of d[row][o]·x[row][first + i], i < 64, rows ascending.
+template <class T>
+void LinearLayer<T>::Impl::weight_block(Dim rows, const T* x, const T* d, Dim first, T* to,
+                                        T* padded) const {
+  const bool full = first + kTile <= inputs;
+  const T* a = x + first;
+  Dim lda = inputs;
+  if (!full) {
+    for (Dim row = 0; row < rows; ++row) {
+      std::fill_n(padded + row * kTile, kTile, T(0));
+      std::copy_n(x + row * inputs + first, inputs - first, padded + row * kTile);
+    }
+    a = padded;
+    lda = kTile;
+  }
+  std::fill_n(to, outputs * kTile, T(0));
+  Dim row = 0;
+  for (; row + kDepthChunk <= rows; row += kDepthChunk)
+    (full ? chunk : narrow_chunk)(outputs, a + row * lda, d + row * outputs, to);
+  if (row < rows) (full ? rest : narrow_rest)(outputs, a + row * lda, d + row * outputs, to);
+}
+
+template <class T>
+void LinearLayer<T>::Impl::weight_gradient(Dim rows, const T* x, const T* d, View<T> out,
+                                           GradientMode mode) {
+  prepare(rows);
+  executor.run(static_cast<int>((inputs + kTile - 1) / kTile), [&](int part) {
+    const Dim first = part * kTile, n = std::min(kTile, inputs - first);
+    T* from = sums.data() + part * outputs * kTile;
+    weight_block(rows, x, d, first, from, narrow.data());
+    for (Dim o = 0; o < outputs; ++o) {
+      T* to = out.data() + o * inputs + first;
+      for (Dim i = 0; i < n; ++i)
+        to[i] = mode == GradientMode::kAdd ? to[i] + from[o * kTile + i] : from[o * kTile + i];
+    }
+  });
+}
+
+template <class T>
+void LinearLayer<T>::backward(View<const T> x, View<const T> dy, View<T> dx,
+                              const LinearParams<T>& grads, GradientMode mode) {
+  Impl& m = *impl_;
+  const Dim rows = x.count() / m.inputs;
+  OPS_CHECK(m.packed_for_training && x.count() == rows * m.inputs);
+  OPS_CHECK(dy.count() == rows * m.outputs && (dx.empty() || dx.count() == x.count()));
+  OPS_CHECK(grads.weight.count() == m.inputs * m.outputs && grads.bias.count() == m.outputs);
+  if (!dx.empty()) m.dx.run(m.executor, rows, dy.data(), nullptr, dx.data());
+  m.weight_gradient(rows, x.data(), dy.data(), grads.weight, mode);
+  std::vector<T>& total = m.bias_sums;
+  total.assign(static_cast<std::size_t>(m.outputs), T(0));
+  for (Dim row = 0; row < rows; ++row) {
+    const T* d = dy.data() + row * m.outputs;
+    for (Dim o = 0; o < m.outputs; ++o)
+      total[static_cast<std::size_t>(o)] = total[static_cast<std::size_t>(o)] + d[o];
+  }
+  for (Dim o = 0; o < m.outputs; ++o) {
+    T& to = grads.bias[o];
+    const T sum = total[static_cast<std::size_t>(o)];
+    to = mode == GradientMode::kAdd ? to + sum : sum;
+  }
+}
+
+template class LinearLayer<float>;
+template class LinearLayer<double>;
+
+}  // namespace rondo::ops

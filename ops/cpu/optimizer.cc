@@ -1,0 +1,79 @@
+#include <rondo/ops/optimizer.h>
+
+#include <rondo/ops/cpu/flat.h>
+#include <rondo/ops/cpu/kernel_table.h>
+
+namespace rondo::ops {
+
+int moment_count(Optimizer rule) {
+  if (rule == Optimizer::kSgd) return 0;
+  return rule == Optimizer::kAdam ? 2 : 1;
+}
+
+namespace {
+
+// By squaring, so that every machine gets the same bits.
+double power(double base, std::uint64_t exponent) {
+  double result = 1;
+  for (; exponent != 0; exponent >>= 1, base *= base)
+    if (exponent & 1U) result *= base;
+  return result;
+}
+
+template <class T>
+OptimizerRun<T> constants(const OptimizerOptions& o) {
+  OptimizerRun<T> run;
+  run.lr = static_cast<T>(o.lr);
+  run.decay = static_cast<T>(o.weight_decay);
+  run.epsilon = static_cast<T>(o.epsilon);
+  double a = o.momentum;
+  if (o.rule == Optimizer::kRmsprop) a = o.alpha;
+  if (o.rule == Optimizer::kAdam) a = o.beta1;
+  run.a = static_cast<T>(a);
+  run.one_minus_a = static_cast<T>(1 - a);
+  run.b = static_cast<T>(o.beta2);
+  run.one_minus_b = static_cast<T>(1 - o.beta2);
+  if (o.rule == Optimizer::kAdam) {
+    OPS_CHECK(o.step >= 1);
+    run.correction1 = static_cast<T>(1 / (1 - power(o.beta1, o.step)));
+    run.correction2 = static_cast<T>(1 / (1 - power(o.beta2, o.step)));
+  }
+  return run;
+}
+
+}  // namespace
+
+template <class T>
+void optimizer_step(const Executor& executor, const OptimizerOptions& options,
+                    const OptimizerBuffers<T>& b) {
+  const Dim count = b.weight.count();
+  const int moments = moment_count(options.rule);
+  OPS_CHECK(b.gradient.count() == count && b.new_weight.count() == count);
+  OPS_CHECK(b.new_weight.data() != b.weight.data());
+  OPS_CHECK(moments < 1 || (b.moment1.count() == count && b.new_moment1.count() == count));
+  OPS_CHECK(moments < 2 || (b.moment2.count() == count && b.new_moment2.count() == count));
+  const OptimizerRun<T> all = constants<T>(options);
+  for_flat(executor, count, [&](Dim from, Dim to) {
+    OptimizerRun<T> run = all;
+    run.count = to - from;
+    run.weight = b.weight.data() + from;
+    run.gradient = b.gradient.data() + from;
+    run.new_weight = b.new_weight.data() + from;
+    if (moments >= 1) {
+      run.moment1 = b.moment1.data() + from;
+      run.new_moment1 = b.new_moment1.data() + from;
+    }
+    if (moments >= 2) {
+      run.moment2 = b.moment2.data() + from;
+      run.new_moment2 = b.new_moment2.data() + from;
+    }
+    kernels<T>().optimizer[static_cast<int>(options.rule)](run);
+  });
+}
+
+template void optimizer_step(const Executor&, const OptimizerOptions&,
+                             const OptimizerBuffers<float>&);
+template void optimizer_step(const Executor&, const OptimizerOptions&,
+                             const OptimizerBuffers<double>&);
+
+}  // namespace rondo::ops

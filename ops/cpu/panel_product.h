@@ -1,0 +1,26 @@
+#pragma once
+
+#include <rondo/ops/executor.h>
+#include <rondo/ops/gemm.h>
+
+// y [R,M] = [bias +] x [R,K] · A [K,M] for a matrix A that is packed once and used for many rows.
+// A lies in panels of 64 columns; the last is 32 or 64 wide and padded with zeros.
+
+namespace rondo::ops {
+
+template <class T>
+class PanelProduct {
+ public:
+  PanelProduct(Dim depth, Dim columns);
+  // A[k][m] = from[k·row_stride + m·column_stride].
+  void pack(const Executor&, const T* from, Dim row_stride, Dim column_stride);
+  void run(const Executor&, Dim rows, const T* x, const T* bias, T* y) const;   // bias may be null
+
+ private:
+  void row_block(Dim rows, const T* x, const T* bias, T* y) const;
+  Dim depth_, columns_, full_, rest_, rest_width_;
+  Tensor<T> panels_;
+  GemmKernel<T> full_kernel_, rest_kernel_;
+};
+
+}  // namespace rondo::ops

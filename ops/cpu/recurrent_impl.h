@@ -1,0 +1,106 @@
+#pragma once
+
+#include <vector>
+
+#include <rondo/ops/cpu/kernel_table.h>
+#include <rondo/ops/gemm.h>
+#include <rondo/ops/recurrent.h>
+
+// The inside of a recurrent layer, shared by forward, backward and packing.
+//
+// Hidden units are dealt to panels: 64 units for Elman, 16 for gated cells, so that every panel is
+// a tile 64 columns wide (kernel_table.h): all gates of a unit lie in one tile row, and the
+// pointwise part runs while the tile is hot. Buffers are panel-major: [P][T·N][64]. Columns
+// without a unit have zero weights and stay 0.
+//
+// Rows (sequences) are cut among threads; each takes its rows through all time steps, so there is
+// no barrier between steps, and no output's chain of additions is ever cut.
+
+namespace rondo::ops {
+
+struct CellGeometry {
+  explicit CellGeometry(const RecurrentSpec&);
+
+  Cell cell;
+  Dim inputs, hidden;
+  Dim gates;                   // rows of w_ih / hidden
+  Dim units;                   // a panel
+  Dim panels;                  // of units
+  Dim lanes;                   // columns of one slot: units again
+  Dim input_columns;           // the input product writes columns [0, input_columns)
+  Dim recurrent_offset;        // the recurrent product adds to [recurrent_offset, 64)
+  Dim recurrent_columns;
+  Dim hidden_blocks;           // ⌈H/64⌉: blocks of columns of dh
+  Dim input_blocks;            // ⌈I/64⌉: blocks of columns of dx
+
+  // The row of w_ih, w_hh and the biases behind this column of this panel; −1 if there is none.
+  [[nodiscard]] Dim row_of(Dim panel, Dim column) const;
+  [[nodiscard]] Dim units_in(Dim panel) const;
+};
+
+template <class T>
+struct RecurrentActivations<T>::Storage {
+  Storage(const RecurrentSpec&, SequenceShape);
+  SequenceShape shape;
+  Dim hidden;
+  Tensor<T> gates;             // [P][T·N][64]
+  Tensor<T> c, c_tanh;         // [P][(T+1)·N][16], [P][T·N][16], LSTM
+  Tensor<T> h;                 // [T+1, N, H]
+};
+
+template <class T>
+struct RecurrentLayer<T>::Impl {
+  Impl(const RecurrentSpec&, const Executor&);
+
+  using Storage = typename RecurrentActivations<T>::Storage;
+  // Gradient products over rows: kDepthChunk rows at a time, then what is left.
+  static constexpr Dim kDepthChunk = 256;
+  struct Gradient {
+    GemmKernel<T> chunk, rest;
+    Dim rest_depth = -1;
+  };
+
+  void pack_forward(const RecurrentParams<const T>&);
+  void pack_backward(const RecurrentParams<const T>&);
+
+  void input_product(const T* x, Storage&) const;
+  void run_rows(const std::int32_t* ids, Storage&, Dim first_row, Dim rows) const;
+  void gather(const std::int32_t* ids, Dim rows, Dim panel, T* tiles) const;
+
+  void prepare_backward(SequenceShape);
+  void backward_rows(const Backward&, Storage&, Dim first_row, Dim rows);
+  void input_gradient(const Storage&, View<T> dx) const;
+  void weight_gradients(const Backward&, Storage&);
+  void panel_gradient(const Backward&, Storage&, Dim item, T* scratch) const;
+  void products_over_rows(const T* tiles, const T* x, Dim width, const Gradient&, Dim rows,
+                          T* to) const;
+  void unpack_rows(const T* from, Dim panel, Dim offset, Dim columns, Dim width, View<T> gradient,
+                   GradientMode) const;
+  void unpack_bias(const T* tiles, Dim rows, Dim panel, const Backward&) const;
+
+  [[nodiscard]] int row_parts(Dim batch) const;   // cuts of the batch among threads
+
+  const RecurrentSpec spec;
+  const CellGeometry g;
+  const Executor& executor;
+
+  // Packed weights (by pack).
+  Tensor<T> bias;              // [P][64]
+  Tensor<T> w_in;              // [P][I][input_columns]; with ids [P][I][64], bias included
+  Tensor<T> w_rec;             // [P][H][recurrent_columns]
+  Tensor<T> w_in_back;         // [input_blocks][P][input_columns][64], dense input only
+  Tensor<T> w_rec_back;        // [hidden_blocks][P][recurrent_columns][64]
+
+  bool packed = false, packed_for_training = false;
+
+  // Scratch of backward.
+  Tensor<T> dh;                // [hidden_blocks][N][64]
+  Tensor<T> dc;                // [P][N][16]
+  Tensor<T> sums;              // [parts][max(I,H)][64]
+  std::vector<std::uint64_t> in_a, in_b, rec_a, rec_b;   // offsets of the batched products
+
+  GemmKernel<T> input_kernel, recurrent_kernel, dx_kernel, dx_narrow_kernel, dh_kernel;
+  Gradient input_grad, recurrent_grad;
+};
+
+}  // namespace rondo::ops

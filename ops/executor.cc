@@ -1,0 +1,33 @@
+#include <rondo/ops/executor.h>
+
+#include <tbb/parallel_for.h>
+#include <tbb/task_arena.h>
+
+#include <rondo/ops/check.h>
+
+namespace rondo::ops {
+
+struct Executor::Arena {
+  explicit Arena(int threads) : slots(threads) {}
+  tbb::task_arena slots;
+};
+
+Executor::Executor(int threads) : threads_(threads) {
+  OPS_CHECK(threads >= 1);
+  if (threads > 1) arena_ = std::make_unique<Arena>(threads);
+}
+
+Executor::~Executor() = default;
+
+void Executor::run_erased(int parts, void (*call)(const void*, int), const void* body) const {
+  arena_->slots.execute([&] {
+    tbb::parallel_for(
+        tbb::blocked_range<int>(0, parts, 1),
+        [&](const tbb::blocked_range<int>& range) {
+          for (int part = range.begin(); part != range.end(); ++part) call(body, part);
+        },
+        tbb::simple_partitioner());
+  });
+}
+
+}  // namespace rondo::ops
