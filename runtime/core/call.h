@@ -30,7 +30,7 @@ static_assert(sizeof(CallHeader) == 48);
 
 enum class ReplyStatus : std::uint16_t {
   kOk = 1,        // payload: the result's bytes
-  kStored = 2,    // payload: extent u32, generation u32, bytes u64: in the store of the replier's node
+  kStored = 2,    // payload: a StoredResult
   kFailed = 3,    // payload: code u8, then the sentence
   kReturned = 4,  // not begun and given back: the worker waits, ends, or the lease is revoked
 };
@@ -46,16 +46,37 @@ struct ReplyHeader {
 };
 static_assert(sizeof(ReplyHeader) == 24);
 
-// Arguments inside a payload: one head each, then its bytes padded to 8.
+// Arguments inside a payload: one head each, then what the kind says, padded to 8.
 enum class ArgumentKind : std::uint32_t {
-  kInline = 0,    // `size` bytes
-  kRef = 1,       // the value of the call's ref number `size`: resolved before the call leaves its caller, if inline
-  kStored = 2,    // a Place (wire layout: node, extent, generation, bytes, ref number): opened by the executing process
+  kInline = 0,    // `size` bytes; a ref in them is numbered in the call's list
+  kRef = 1,       // the value of the call's ref number `size`, nothing follows: never leaves the caller (it is resolved)
+  kInlineAt = 2,  // u64 first, then `size` bytes; a ref in them is numbered from `first` in the call's list
+  kStored = 3,    // a StoredArgument: opened by the executing process; `size` is sizeof(StoredArgument)
 };
 struct ArgumentHeader {
   std::uint32_t size = 0;
   ArgumentKind kind = ArgumentKind::kInline;
 };
 static_assert(sizeof(ArgumentHeader) == 8);
+
+struct StoredArgument {
+  std::uint64_t node = 0;
+  std::uint64_t bytes = 0;
+  std::uint32_t extent = 0;
+  std::uint32_t generation = 0;
+  std::uint32_t object_ref = 0;        // the call's ref that is this object
+  std::uint32_t first_ref = 0;         // refs inside the value are numbered from here
+};
+static_assert(sizeof(StoredArgument) == 32);
+
+// Payload of a kStored reply, followed by the text of the address where that node listens.
+struct StoredResult {
+  std::uint64_t node = 0;
+  std::uint64_t bytes = 0;
+  std::uint32_t extent = 0;
+  std::uint32_t generation = 0;
+  std::uint64_t node_process = 0;
+};
+static_assert(sizeof(StoredResult) == 32);
 
 }  // namespace rondo::core

@@ -29,6 +29,9 @@ struct Welcome {             // the answer
   NodeId node;               // of the answering node; 0 from a head
   std::string node_name;
   std::uint64_t cluster = 0;
+  std::int64_t node_pid = 0; // set by the node's host: whose descriptors these are, for /proc/PID/fd/FD
+  std::int64_t board_fd = -1;          // store/generations.h
+  std::int64_t hold_fd = -1;           // store/hold_table.h: this process's page
 };
 struct Refused {             // the other answer: of another version, not a member, no such job; the link ends
   Failure failure;
