@@ -1,0 +1,100 @@
+#include <rondo/actors/cli.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <iostream>
+#include <numeric>
+
+namespace rondo::actors {
+
+namespace {
+
+// Changes of one letter (Levenshtein 1966) that make `a` into `b`.
+std::size_t distance(const std::string& a, const std::string& b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), 0u);
+  for (std::size_t i = 1; i <= a.size(); ++i) {
+    std::size_t diagonal = row[0];
+    row[0] = i;
+    for (std::size_t j = 1; j <= b.size(); ++j) {
+      const std::size_t changed = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
+      diagonal = row[j];
+      row[j] = std::min({changed, row[j] + 1, row[j - 1] + 1});
+    }
+  }
+  return row.back();
+}
+
+std::vector<std::string> flags_of(const CLI::App& app) {
+  std::vector<std::string> names;
+  for (const CLI::Option* option : app.get_options())
+    for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+  return names;
+}
+
+std::string one_line(std::string text) {
+  std::replace(text.begin(), text.end(), '\n', ' ');
+  return text;
+}
+
+}  // namespace
+
+std::string nearest(const std::string& word, const std::vector<std::string>& known) {
+  std::string best;
+  std::size_t best_distance = word.size() / 3 + 1;
+  for (const std::string& candidate : known) {
+    const std::size_t far = distance(word, candidate);
+    if (far < best_distance || (far == best_distance && best.empty())) {
+      best_distance = far;
+      best = candidate;
+    }
+  }
+  return best;
+}
+
+void parse_flags(CLI::App& app, int argc, char** argv) {
+  app.allow_extras();
+  app.get_formatter()->column_width(32);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::CallForHelp&) {
+    std::cout << app.help() << std::flush;
+    throw Exit{0, ""};
+  } catch (const CLI::ParseError& error) {
+    throw Exit{kExitUsage, one_line(error.what())};
+  }
+  std::vector<std::string> extras = app.remaining();
+  if (extras.empty()) return;
+  const auto flag = std::find_if(extras.begin(), extras.end(),
+                                 [](const std::string& word) { return word.starts_with("-"); });
+  if (flag == extras.end())
+    throw Exit{kExitUsage, "unexpected argument '" + extras.front() + "'; see --help"};
+  const std::string word = flag->substr(0, flag->find('='));
+  const std::string guess = nearest(word, flags_of(app));
+  throw Exit{kExitUsage, "unknown flag '" + word + "'" +
+                             (guess.empty() ? "; see --help" : "; did you mean '" + guess + "'?")};
+}
+
+int run_program(const std::string& verb, const std::function<int()>& body) {
+  std::string text;
+  int code = kExitFailed;
+  try {
+    return body();
+  } catch (const Exit& exit) {
+    code = exit.code;
+    text = exit.text;
+  } catch (const Error& error) {
+    text = error.what();
+    if (error.code() == ErrorCode::kUnavailable) code = kExitCluster;
+  } catch (const std::bad_alloc&) {
+    code = kExitMachine;
+    text = "the machine has not enough memory for this model";
+  } catch (const std::exception& error) {
+    text = error.what();
+  }
+  std::cout << std::flush;
+  if (!text.empty()) std::fprintf(stderr, "rondo %s: %s\n", verb.c_str(), text.c_str());
+  return code;
+}
+
+}  // namespace rondo::actors

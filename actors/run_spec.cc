@@ -1,0 +1,201 @@
+#include <rondo/actors/run_spec.h>
+
+#include <array>
+#include <utility>
+
+#include <nlohmann/json.hpp>
+
+#include <rondo/ops/numeric_profile.h>
+
+namespace rondo::actors {
+
+namespace {
+
+using nlohmann::json;
+
+constexpr std::array<std::pair<std::string_view, ops::Optimizer>, 5> kOptimizers{
+    {{"sgd", ops::Optimizer::kSgd},
+     {"momentum", ops::Optimizer::kMomentum},
+     {"nesterov", ops::Optimizer::kNesterov},
+     {"rmsprop", ops::Optimizer::kRmsprop},
+     {"adam", ops::Optimizer::kAdam}}};
+
+json data_json(const RunSpec& spec) {
+  const DataSpec& data = spec.data;
+  json out{{"path", data.path}, {"hash", data.hash}};
+  if (spec.model.data == DataKind::kTokens) {
+    out["tokens"] = to_string(data.tokens);
+  } else {
+    out["column"] = data.column;
+    out["test_rows"] = data.test_rows;
+    out["scale"] = {{"logarithm", data.scale.logarithm},
+                    {"lag", data.scale.lag},
+                    {"mean", data.scale.mean},
+                    {"deviation", data.scale.deviation}};
+  }
+  return out;
+}
+
+// A byte that is no UTF-8 by itself cannot stand in JSON: bytes travel as numbers.
+json vocabulary_json(const Vocabulary& vocabulary) {
+  json out = json::array();
+  for (const std::string& token : vocabulary.tokens) {
+    if (vocabulary.kind == TokenKind::kByte)
+      out.push_back(static_cast<unsigned char>(token[0]));
+    else
+      out.push_back(token);
+  }
+  return out;
+}
+
+Vocabulary vocabulary_from(const json& in, TokenKind kind) {
+  Vocabulary vocabulary{kind, {}};
+  for (const json& token : in) {
+    if (kind == TokenKind::kByte)
+      vocabulary.tokens.emplace_back(1, static_cast<char>(token.get<unsigned char>()));
+    else
+      vocabulary.tokens.push_back(token.get<std::string>());
+  }
+  return vocabulary;
+}
+
+DataSpec data_from(const json& in, const json& vocabulary, DataKind kind) {
+  DataSpec data;
+  data.path = in.at("path").get<std::string>();
+  data.hash = in.at("hash").get<std::uint64_t>();
+  if (kind == DataKind::kTokens) {
+    if (!parse(in.at("tokens").get<std::string>(), data.tokens))
+      throw std::runtime_error("its tokens are neither char nor byte");
+    data.vocabulary = vocabulary_from(vocabulary, data.tokens);
+  } else {
+    data.column = in.at("column").get<std::string>();
+    data.test_rows = in.at("test_rows").get<int>();
+    const json& scale = in.at("scale");
+    data.scale = {scale.at("logarithm").get<bool>(), scale.at("lag").get<int>(),
+                  scale.at("mean").get<double>(), scale.at("deviation").get<double>()};
+  }
+  return data;
+}
+
+void check_sane(const RunSpec& spec) {
+  const ModelSpec& model = spec.model;
+  const Layout& layout = spec.layout;
+  const bool positive = model.layers > 0 && model.hidden > 0 && model.inputs > 0 &&
+                        model.outputs > 0 && spec.seq > 0 && spec.batch > 0 &&
+                        layout.replicas > 0 && layout.stages > 0 && layout.microbatches > 0;
+  const bool bounded = model.layers <= 1024 && model.hidden <= 1 << 16 &&
+                       model.inputs <= 1 << 21 && model.outputs <= 1 << 21 &&
+                       layout.stages <= model.layers && layout.replicas <= spec.batch &&
+                       layout.microbatches <= spec.batch / layout.replicas;
+  if (!positive || !bounded) throw std::runtime_error("its sizes make no sense");
+  if (model.data == DataKind::kTokens && model.inputs != spec.data.vocabulary.size())
+    throw std::runtime_error("its vocabulary does not fit its inputs");
+  if (model.data == DataKind::kSeries && (spec.data.scale.lag < 1 || spec.data.test_rows < 0))
+    throw std::runtime_error("its series scale makes no sense");
+}
+
+RunSpec parse_metadata(const std::map<std::string, std::string>& metadata) {
+  const auto part = [&](const char* key) { return json::parse(metadata.at(key)); };
+  RunSpec spec;
+  const json model = part("model");
+  if (!parse(model.at("cell").get<std::string>(), spec.model.cell) ||
+      !parse(model.at("activation").get<std::string>(), spec.model.activation))
+    throw std::runtime_error("its cell or activation is unknown");
+  spec.model.data = model.at("data") == "tokens" ? DataKind::kTokens : DataKind::kSeries;
+  spec.model.layers = model.at("layers").get<int>();
+  spec.model.hidden = model.at("hidden").get<int>();
+  spec.model.inputs = model.at("inputs").get<int>();
+  spec.model.outputs = model.at("outputs").get<int>();
+  spec.data = data_from(part("data"), part("vocabulary"), spec.model.data);
+  const json run = part("run");
+  spec.seq = run.at("seq").get<int>();
+  spec.batch = run.at("batch").get<int>();
+  spec.val_frac = run.at("val_frac").get<double>();
+  if (!parse(run.at("optimizer").get<std::string>(), spec.optimizer))
+    throw std::runtime_error("its optimizer is unknown");
+  spec.lr = run.at("lr").get<double>();
+  spec.lr_decay = run.at("lr_decay").get<double>();
+  spec.lr_decay_after = run.at("lr_decay_after").get<int>();
+  spec.clip = run.at("clip").get<double>();
+  spec.epochs = run.at("epochs").get<int>();
+  spec.steps = run.at("steps").get<std::int64_t>();
+  spec.seed = part("seed").get<std::uint64_t>();
+  const json layout = part("layout");
+  spec.layout = {layout.at("replicas").get<int>(), layout.at("stages").get<int>(),
+                 layout.at("microbatches").get<int>()};
+  check_sane(spec);
+  return spec;
+}
+
+}  // namespace
+
+std::string_view to_string(ops::Optimizer rule) {
+  return kOptimizers[static_cast<std::size_t>(rule)].first;
+}
+
+bool parse(std::string_view text, ops::Optimizer& out) {
+  for (const auto& [name, rule] : kOptimizers) {
+    if (name == text) {
+      out = rule;
+      return true;
+    }
+  }
+  return false;
+}
+
+double learning_rate(const RunSpec& spec, int epoch) {
+  double rate = spec.lr;
+  for (int past = spec.lr_decay_after; past < epoch; ++past) rate *= spec.lr_decay;
+  return rate;
+}
+
+std::map<std::string, std::string> to_metadata(const RunSpec& spec) {
+  const ModelSpec& model = spec.model;
+  const json model_json{{"cell", to_string(model.cell)},
+                        {"activation", to_string(model.activation)},
+                        {"data", model.data == DataKind::kTokens ? "tokens" : "series"},
+                        {"layers", model.layers},
+                        {"hidden", model.hidden},
+                        {"inputs", model.inputs},
+                        {"outputs", model.outputs}};
+  const json run{{"seq", spec.seq},
+                 {"batch", spec.batch},
+                 {"val_frac", spec.val_frac},
+                 {"optimizer", to_string(spec.optimizer)},
+                 {"lr", spec.lr},
+                 {"lr_decay", spec.lr_decay},
+                 {"lr_decay_after", spec.lr_decay_after},
+                 {"clip", spec.clip},
+                 {"epochs", spec.epochs},
+                 {"steps", spec.steps}};
+  const json layout{{"replicas", spec.layout.replicas},
+                    {"stages", spec.layout.stages},
+                    {"microbatches", spec.layout.microbatches}};
+  return {{"format", "pt"},
+          {"rondo", "1"},
+          {"model", model_json.dump()},
+          {"data", data_json(spec).dump()},
+          {"vocabulary", vocabulary_json(spec.data.vocabulary).dump()},
+          {"run", run.dump()},
+          {"seed", json(spec.seed).dump()},
+          {"layout", layout.dump()},
+          {"profile", ops::numeric_profile()}};
+}
+
+Result<RunSpec> from_metadata(const std::map<std::string, std::string>& metadata) {
+  const auto version = metadata.find("rondo");
+  if (version == metadata.end())
+    return Error(ErrorCode::kInvalid, "it was not written by rondo (no such metadata)");
+  if (version->second != "1")
+    return Error(ErrorCode::kInvalid, "it was written by another version of rondo (format " +
+                                          version->second + ", this one reads 1)");
+  try {
+    return parse_metadata(metadata);
+  } catch (const std::out_of_range&) {
+    return Error(ErrorCode::kInvalid, "its metadata lacks a part");
+  } catch (const std::exception& error) {
+    return Error(ErrorCode::kInvalid, std::string("its metadata is damaged: ") + error.what());
+  }
+}
+
+}  // namespace rondo::actors

@@ -1,0 +1,120 @@
+// rondo-train: trains a recurrent network. See `rondo train --help`.
+
+#include <atomic>
+#include <csignal>
+#include <cstdio>
+#include <filesystem>
+
+#include <unistd.h>
+
+#include <rondo/actors/cli.h>
+#include <rondo/actors/dataset.h>
+#include <rondo/actors/train_options.h>
+#include <rondo/actors/trainer.h>
+
+namespace rondo::actors {
+namespace {
+
+std::atomic<int> stop_signal{0};
+
+// The first Ctrl-C asks the trainer to save and stop; a second one does not wait.
+void on_signal(int signal) {
+  if (stop_signal.exchange(signal) != 0) ::_exit(128 + signal);
+}
+
+void catch_signals() {
+  struct sigaction action {};
+  action.sa_handler = on_signal;
+  action.sa_flags = SA_RESTART;
+  ::sigaction(SIGINT, &action, nullptr);
+  ::sigaction(SIGTERM, &action, nullptr);
+}
+
+int exit_code(const Error& error) {
+  switch (error.code()) {
+    case ErrorCode::kNotFound:    // no such file or column
+    case ErrorCode::kOverloaded:  // batch larger than the data
+      return kExitUsage;
+    case ErrorCode::kUnavailable: return kExitMachine;  // the disk refused
+    default: return kExitFailed;
+  }
+}
+
+// The value, or the end of the program.
+template <class T>
+T need(Result<T> result) {
+  if (!result) throw Exit{exit_code(result.error()), result.error().what()};
+  return std::move(result).value();
+}
+void need(const Result<void>& result) {
+  if (!result) throw Exit{exit_code(result.error()), result.error().what()};
+}
+
+void make_folder(const std::string& out) {
+  std::error_code error;
+  std::filesystem::create_directories(out, error);
+  if (error) throw Exit{kExitMachine, "cannot make folder '" + out + "': " + error.message()};
+}
+
+int stopped(const TrainOptions& options, const Progress& progress) {
+  const int signal = stop_signal.load();
+  std::fprintf(stderr, "%sstopped after step %lld, saved in %s; go on with: rondo train --resume --out %s\n",
+               options.json ? "" : "\n", static_cast<long long>(progress.step),
+               options.out.c_str(), options.out.c_str());
+  return 128 + signal;
+}
+
+int train(TrainOptions options, Reporter& reporter, const Streams& streams) {
+  RunSpec& spec = options.spec;
+  const Progress progress = options.resumed ? options.resumed->progress : Progress{};
+  make_folder(options.out);
+  Group group(spec, streams, options.threads);
+  Curve curve(options.out);
+  if (options.resumed) {
+    group.restore(options.resumed->stages);
+    curve.resume(progress.step);
+    options.resumed.reset();
+  }
+  reporter.start(spec, options.out, parameter_count(spec.model, {0, spec.model.layers}),
+                 options.threads);
+  catch_signals();
+  Trainer trainer(spec, progress, {streams, group, curve, reporter, stop_signal},
+                  {options.out, options.save_every});
+  const bool finished = need(trainer.run());
+  return finished ? 0 : stopped(options, trainer.progress());
+}
+
+int run(int argc, char** argv) {
+  TrainOptions options = parse_train_options(argc, argv);
+  RunSpec& spec = options.spec;
+  const std::string bytes = need(read_file(spec.data.path));
+  if (!options.resumed) {
+    need(describe_data(bytes, spec));
+  } else if (hash_of(bytes) != spec.data.hash) {
+    throw Exit{kExitFailed, "'" + spec.data.path + "' is no longer what the run in '" +
+                                options.out + "' learns from: its bytes have changed"};
+  }
+  const Streams streams = need(load_streams(bytes, spec));
+  Reporter reporter({.json = options.json,
+                     .terminal = !options.json && ::isatty(STDOUT_FILENO) == 1,
+                     .data = spec.model.data,
+                     .goal_steps = Trainer::goal_steps(spec, streams),
+                     .first_step = options.resumed ? options.resumed->progress.step : 0,
+                     .goal_epochs = spec.steps > 0 ? 0 : spec.epochs});
+  try {
+    return train(std::move(options), reporter, streams);
+  } catch (const Exit& exit) {
+    reporter.error(exit.text);
+    throw;
+  } catch (const std::exception& error) {
+    reporter.error(error.what());
+    throw;
+  }
+}
+
+}  // namespace
+}  // namespace rondo::actors
+
+int main(int argc, char** argv) {
+  return rondo::actors::run_program("train", [&] { return rondo::actors::run(argc, argv); });
+}

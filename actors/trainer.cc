@@ -1,0 +1,129 @@
+#include <rondo/actors/trainer.h>
+
+#include <chrono>
+
+namespace rondo::actors {
+
+Trainer::Trainer(const RunSpec& spec, const Progress& progress, const Parties& parties,
+                 const Options& options)
+    : spec_(spec),
+      progress_(progress),
+      parties_(parties),
+      options_(options),
+      goal_(goal_steps(spec, parties.streams)) {}
+
+std::int64_t Trainer::goal_steps(const RunSpec& spec, const Streams& streams) {
+  if (spec.steps > 0) return spec.steps;
+  return spec.epochs * static_cast<std::int64_t>(streams.training().size());
+}
+
+Result<bool> Trainer::run() {
+  const auto segments = static_cast<std::int64_t>(parties_.streams.training().size());
+  last_.step = progress_.step;
+  last_.epoch = progress_.epoch;
+  while (true) {
+    if (progress_.position == segments) {
+      const auto ended = end_epoch();
+      if (!ended) return ended.error();
+    }
+    if (is_stopped()) {
+      if (const auto saved = save("last"); !saved) return saved.error();
+      return false;
+    }
+    if (progress_.step >= goal_) break;
+    do_step();
+    const bool due = options_.save_every > 0 && progress_.step % options_.save_every == 0;
+    if (due && progress_.position != segments)
+      if (const auto saved = save("last"); !saved) return saved.error();
+  }
+  if (const auto finished = finish(); !finished) return finished.error();
+  return true;
+}
+
+void Trainer::do_step() {
+  const auto began = std::chrono::steady_clock::now();
+  const Segment& segment =
+      parties_.streams.training()[static_cast<std::size_t>(progress_.position)];
+  const double loss = parties_.group.step({segment, progress_.position == 0,
+                                           learning_rate(spec_, progress_.epoch),
+                                           progress_.step + 1});
+  parties_.group.commit();
+  const std::int64_t tokens = std::int64_t{segment.steps} * spec_.batch;
+  progress_.step += 1;
+  progress_.position += 1;
+  progress_.epoch_loss += loss;
+  progress_.epoch_tokens += tokens;
+
+  const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - began;
+  const double rate = static_cast<double>(tokens) / spent.count();
+  const bool first = last_.tokens_per_s == 0;
+  last_ = {progress_.step, progress_.epoch, loss / static_cast<double>(tokens), {},
+           first ? rate : last_.tokens_per_s * 0.95 + rate * 0.05};
+  parties_.curve.add({last_.step, last_.epoch, last_.loss, {}, last_.tokens_per_s});
+  parties_.reporter.step(last_);
+}
+
+std::optional<double> Trainer::validate() {
+  double loss = 0;
+  std::int64_t tokens = 0;
+  bool fresh = true;
+  for (const Segment& segment : parties_.streams.validation()) {
+    if (is_stopped()) return std::nullopt;
+    loss += parties_.group.validate(segment, fresh);
+    tokens += std::int64_t{segment.steps} * spec_.batch;
+    fresh = false;
+  }
+  if (tokens == 0) return std::nullopt;
+  return loss / static_cast<double>(tokens);
+}
+
+Result<void> Trainer::keep_if_best(double loss) {
+  if (progress_.best_epoch != 0 && !(loss < progress_.best)) return {};
+  progress_.best = loss;
+  progress_.best_epoch = progress_.epoch;
+  return save("best");
+}
+
+Result<bool> Trainer::end_epoch() {
+  const auto val_loss = validate();
+  if (!val_loss && is_stopped()) return false;
+  const double loss = progress_.epoch_loss / static_cast<double>(progress_.epoch_tokens);
+  Reporter::Measure measure = last_;
+  measure.loss = loss;
+  measure.val_loss = val_loss;
+  measure.epoch = progress_.epoch;
+  if (val_loss) parties_.curve.set_validation(*val_loss);
+  if (const auto kept = keep_if_best(val_loss.value_or(loss)); !kept) return kept.error();
+  parties_.reporter.epoch(measure, progress_.best_epoch == progress_.epoch);
+  last_.val_loss = val_loss;
+  progress_.epoch += 1;
+  progress_.position = 0;
+  progress_.epoch_loss = 0;
+  progress_.epoch_tokens = 0;
+  if (const auto saved = save("last"); !saved) return saved.error();
+  return true;
+}
+
+// A run that ends inside an epoch is judged there, so that it has a best checkpoint too.
+Result<void> Trainer::finish() {
+  if (progress_.position != 0) {
+    last_.val_loss = validate();
+    if (last_.val_loss) parties_.curve.set_validation(*last_.val_loss);
+    if (const auto kept = keep_if_best(last_.val_loss.value_or(last_.loss)); !kept)
+      return kept.error();
+    if (const auto saved = save("last"); !saved) return saved.error();
+  }
+  parties_.reporter.done(last_, options_.out);
+  return {};
+}
+
+Result<void> Trainer::save(const std::string& name) {
+  const std::string path = options_.out + "/" + name + ".safetensors";
+  const auto saved = save_run(path, {spec_, progress_, parties_.group.committed()});
+  if (!saved) return saved;
+  if (const auto drawn = parties_.curve.save(); !drawn) return drawn;
+  parties_.reporter.save(path, progress_.step);
+  return {};
+}
+
+}  // namespace rondo::actors

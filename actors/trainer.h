@@ -1,0 +1,64 @@
+#pragma once
+
+#include <atomic>
+#include <optional>
+#include <string>
+
+#include <rondo/actors/checkpoint.h>
+#include <rondo/actors/curve.h>
+#include <rondo/actors/group.h>
+#include <rondo/actors/reporter.h>
+#include <rondo/actors/streams.h>
+#include <rondo/base/result.h>
+
+// The trainer leads a run: it walks over the segments, lets the group do a step on each, commits it, validates after each
+// epoch, saves (at every epoch, every `save_every` steps, and when asked to stop), and reports.
+//
+// It is the only place that decides that a step counts. Everything that it decides with is in Progress, and so in every
+// checkpoint: a run that goes on from one is the same run. One thread.
+
+namespace rondo::actors {
+
+class Trainer {
+ public:
+  struct Options {
+    std::string out;
+    std::int64_t save_every = 0;  // steps; 0: at epochs only
+  };
+  struct Parties {
+    const Streams& streams;
+    Group& group;
+    Curve& curve;
+    Reporter& reporter;
+    const std::atomic<int>& stop;  // not 0: stop after the step under way
+  };
+  Trainer(const RunSpec& spec, const Progress& progress, const Parties& parties,
+          const Options& options);
+
+  // Until the goal is reached (true) or `stop` was raised and the state saved (false).
+  [[nodiscard]] Result<bool> run();
+  [[nodiscard]] const Progress& progress() const { return progress_; }
+
+  // Steps that a run of `spec` over `streams` does in all.
+  [[nodiscard]] static std::int64_t goal_steps(const RunSpec& spec, const Streams& streams);
+
+ private:
+  [[nodiscard]] bool is_stopped() const { return parties_.stop.load() != 0; }
+  void do_step();
+  // False when it was stopped in the middle: nothing has happened then.
+  [[nodiscard]] Result<bool> end_epoch();
+  // The mean loss on the held-out part; nothing when stopped or when nothing is held out.
+  std::optional<double> validate();
+  [[nodiscard]] Result<void> keep_if_best(double loss);
+  [[nodiscard]] Result<void> save(const std::string& name);
+  [[nodiscard]] Result<void> finish();
+
+  RunSpec spec_;
+  Progress progress_;
+  Parties parties_;
+  Options options_;
+  std::int64_t goal_;
+  Reporter::Measure last_;
+};
+
+}  // namespace rondo::actors

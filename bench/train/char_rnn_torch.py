@@ -1,0 +1,111 @@
+#!/usr/bin/env python3
+"""char-rnn's default model in PyTorch: the same model, data split and arithmetic as `rondo train --text FILE`.
+
+    char_rnn_torch.py FILE [--epochs N] [--steps N] [--first-bytes N] [--threads N] [--seed N]
+
+Prints one JSON line an epoch: validation loss in nats a character and tokens a second of training.
+With --steps it stops after so many updates: for timings.
+"""
+
+import argparse
+import json
+import sys
+import time
+
+import torch
+
+
+def parse():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("file")
+    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--steps", type=int, default=0)
+    parser.add_argument("--first-bytes", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--hidden", type=int, default=128)
+    parser.add_argument("--layers", type=int, default=2)
+    parser.add_argument("--batch", type=int, default=50)
+    parser.add_argument("--seq", type=int, default=50)
+    return parser.parse_args()
+
+
+def load(options):
+    raw = open(options.file, "rb").read()
+    if options.first_bytes:
+        raw = raw[:options.first_bytes]
+    text = raw.decode("utf-8")
+    vocabulary = sorted(set(text))
+    number = {c: i for i, c in enumerate(vocabulary)}
+    return torch.tensor([number[c] for c in text]), len(vocabulary)
+
+
+class Model(torch.nn.Module):
+    def __init__(self, vocabulary, hidden, layers):
+        super().__init__()
+        self.vocabulary = vocabulary
+        self.rnn = torch.nn.LSTM(vocabulary, hidden, layers)
+        self.linear = torch.nn.Linear(hidden, vocabulary)
+        for parameter in self.parameters():
+            torch.nn.init.uniform_(parameter, -0.08, 0.08)
+        for layer in range(layers):
+            getattr(self.rnn, f"bias_ih_l{layer}").data[hidden:2 * hidden] = 1
+
+    def forward(self, ids, state):
+        one_hot = torch.nn.functional.one_hot(ids, self.vocabulary).float()
+        y, state = self.rnn(one_hot, state)
+        return self.linear(y), state
+
+
+def main():
+    options = parse()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    torch.manual_seed(options.seed)
+    data, vocabulary = load(options)
+    n, t = options.batch, options.seq
+    count = (len(data) - 1) // (n * t)
+    x = data[:count * n * t].view(n, count * t).t().contiguous()
+    y = data[1:count * n * t + 1].view(n, count * t).t().contiguous()
+    train = int(count * 0.95)
+    model = Model(vocabulary, options.hidden, options.layers)
+    rate = 2e-3
+    optimizer = torch.optim.RMSprop(model.parameters(), lr=rate, alpha=0.95, eps=1e-8)
+
+    def loss_of(segment, state):
+        at = slice(segment * t, (segment + 1) * t)
+        logits, state = model(x[at], state)
+        loss = torch.nn.functional.cross_entropy(logits.view(-1, vocabulary), y[at].reshape(-1))
+        return loss, tuple(s.detach() for s in state)
+
+    done = 0
+    for epoch in range(1, options.epochs + 1):
+        state, began = None, time.time()
+        for segment in range(train):
+            loss, state = loss_of(segment, state)
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_value_(model.parameters(), 5)
+            optimizer.step()
+            done += 1
+            if segment == 19 and options.steps:
+                began, warm = time.time(), 20  # the first steps warm caches up
+            if done == options.steps:
+                spent = time.time() - began
+                print(json.dumps({"steps": done, "tokens_per_s": (done - warm) * n * t / spent}))
+                return
+        spent = time.time() - began
+        with torch.no_grad():
+            state, total = None, 0.0
+            for segment in range(train, count):
+                loss, state = loss_of(segment, state)
+                total += loss.item()
+        print(json.dumps({"epoch": epoch, "val_loss": round(total / (count - train), 4),
+                          "tokens_per_s": round(train * n * t / spent)}), flush=True)
+        if epoch >= 10:
+            for group in optimizer.param_groups:
+                group["lr"] *= 0.97
+
+
+if __name__ == "__main__":
+    sys.exit(main())
