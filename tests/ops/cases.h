@@ -1,0 +1,149 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include <rondo/ops/executor.h>
+#include <rondo/ops/random.h>
+#include <rondo/ops/recurrent.h>
+
+// The one list of cases: gradient checks, parity of float and double, equal bits and the benchmark
+// run from it. Small shapes are chosen to leave a rest everywhere: hidden units that do not fill a
+// panel, rows that do not fill a block, more than one chunk of rows.
+
+namespace rondo::ops::cases {
+
+struct RecurrentCase {
+  std::string name;
+  RecurrentSpec spec;
+  SequenceShape shape;
+};
+
+inline std::string cell_name(Cell cell) {
+  const char* names[] = {"tanh", "sigmoid", "relu", "lstm", "gru"};
+  return names[static_cast<int>(cell)];
+}
+
+inline constexpr Cell kCells[] = {Cell::kTanh, Cell::kSigmoid, Cell::kRelu, Cell::kLstm,
+                                  Cell::kGru};
+
+// For finite differences: every parameter is moved twice.
+inline std::vector<RecurrentCase> gradient_cases() {
+  std::vector<RecurrentCase> all;
+  for (const Cell cell : kCells) {
+    all.push_back({cell_name(cell) + "_dense", {cell, 5, 7, false}, {4, 3}});
+    all.push_back({cell_name(cell) + "_ids", {cell, 6, 18, true}, {3, 2}});
+    all.push_back({cell_name(cell) + "_single", {cell, 1, 3, false}, {2, 1}});
+  }
+  return all;
+}
+
+// For comparisons of whole passes.
+inline std::vector<RecurrentCase> pass_cases() {
+  std::vector<RecurrentCase> all;
+  for (const Cell cell : kCells) {
+    all.push_back({cell_name(cell) + "_narrow", {cell, 3, 20, false}, {19, 15}});
+    all.push_back({cell_name(cell) + "_full", {cell, 64, 64, false}, {8, 64}});
+    all.push_back({cell_name(cell) + "_ragged", {cell, 100, 130, false}, {7, 13}});
+    all.push_back({cell_name(cell) + "_ids", {cell, 65, 128, true}, {12, 50}});
+    all.push_back({cell_name(cell) + "_one", {cell, 17, 33, false}, {1, 1}});
+  }
+  return all;
+}
+
+// For the benchmark: REFERENCES' table. Input as wide as the state, two layers.
+inline std::vector<RecurrentCase> bench_cases() {
+  std::vector<RecurrentCase> all;
+  for (const Cell cell : {Cell::kLstm, Cell::kGru, Cell::kTanh}) {
+    all.push_back({cell_name(cell) + "_h128_n50", {cell, 128, 128, false}, {50, 50}});
+    all.push_back({cell_name(cell) + "_h256_n32", {cell, 256, 256, false}, {64, 32}});
+    all.push_back({cell_name(cell) + "_h512_n64", {cell, 512, 512, false}, {64, 64}});
+  }
+  return all;
+}
+
+// A layer with everything around it, drawn from the case's name and a seed: the same in float and
+// double.
+template <class T>
+struct RecurrentProblem {
+  explicit RecurrentProblem(const RecurrentCase& c, std::uint64_t seed = 1)
+      : spec(c.spec), shape(c.shape) {
+    const Dim rows = gate_count(spec.cell) * spec.hidden, all = shape.steps * shape.batch;
+    const double bound = spec.hidden > 200 ? 0.05 : 0.4;
+    draw(w_ih, {rows, spec.inputs}, bound, seed, 0);
+    draw(w_hh, {rows, spec.hidden}, bound, seed, 1);
+    draw(b_ih, {rows}, bound, seed, 2);
+    draw(b_hh, {rows}, bound, seed, 3);
+    if (!spec.ids) draw(x, {shape.steps, shape.batch, spec.inputs}, 1, seed, 4);
+    draw(h0, {shape.batch, spec.hidden}, 1, seed, 5);
+    draw(c0, {shape.batch, spec.hidden}, 1, seed, 6);
+    draw(dy, {shape.steps, shape.batch, spec.hidden}, 1, seed, 7);
+    draw(dh_last, {shape.batch, spec.hidden}, 1, seed, 8);
+    draw(dc_last, {shape.batch, spec.hidden}, 1, seed, 9);
+    if (spec.ids) {
+      ids = Tensor<std::int32_t>({shape.steps, shape.batch});
+      for (Dim i = 0; i < all; ++i)
+        ids[i] = static_cast<std::int32_t>(random_bits({seed, 0, 0, 10}, static_cast<std::uint64_t>(i)) %
+                                           static_cast<std::uint64_t>(spec.inputs));
+    } else {
+      dx = Tensor<T>(x.shape());
+    }
+    for (auto* t : {&h_last, &c_last, &dh_first, &dc_first}) *t = Tensor<T>(h0.shape());
+    g_ih = Tensor<T>(w_ih.shape()), g_hh = Tensor<T>(w_hh.shape());
+    gb_ih = Tensor<T>(b_ih.shape()), gb_hh = Tensor<T>(b_hh.shape());
+  }
+
+  [[nodiscard]] RecurrentParams<const T> weights() const {
+    return {w_ih.view(), w_hh.view(), b_ih.view(), b_hh.view()};
+  }
+  [[nodiscard]] RecurrentInput<T> input() const { return {std::as_const(x).view(), std::as_const(ids).view()}; }
+  [[nodiscard]] bool lstm() const { return spec.cell == Cell::kLstm; }
+
+  void forward(RecurrentLayer<T>& layer, RecurrentActivations<T>& a) {
+    const View<const T> none;
+    layer.forward(input(), {h0, lstm() ? View<const T>(c0) : none}, a,
+                  {h_last, lstm() ? c_last.view() : View<T>()});
+  }
+  void backward(RecurrentLayer<T>& layer, RecurrentActivations<T>& a,
+                GradientMode mode = GradientMode::kWrite) {
+    layer.backward({.x = input(), .dy = dy,
+                    .dlast = {dh_last, lstm() ? View<const T>(dc_last) : View<const T>()},
+                    .dx = dx, .dfirst = {dh_first, lstm() ? dc_first.view() : View<T>()},
+                    .grads = {g_ih, g_hh, gb_ih, gb_hh}, .mode = mode},
+                   a);
+  }
+  void run(const Executor& executor) {
+    RecurrentLayer<T> layer(spec, executor);
+    RecurrentActivations<T> a(spec, shape);
+    layer.pack(weights());
+    forward(layer, a);
+    y = Tensor<T>(dy.shape());
+    std::copy_n(a.y().data(), y.count(), y.data());
+    backward(layer, a);
+  }
+
+  // Everything that a pass writes, with a name.
+  std::vector<std::pair<const char*, Tensor<T>*>> results() {
+    std::vector<std::pair<const char*, Tensor<T>*>> all = {
+        {"y", &y}, {"h_last", &h_last}, {"dh_first", &dh_first}, {"w_ih", &g_ih},
+        {"w_hh", &g_hh}, {"b_ih", &gb_ih}, {"b_hh", &gb_hh}};
+    if (lstm()) all.insert(all.end(), {{"c_last", &c_last}, {"dc_first", &dc_first}});
+    if (!spec.ids) all.push_back({"dx", &dx});
+    return all;
+  }
+
+  static void draw(Tensor<T>& to, Shape shape_of, double bound, std::uint64_t seed,
+                   std::uint32_t number) {
+    to = Tensor<T>(shape_of);
+    fill_uniform<T>({seed, 0, 0, number}, -bound, bound, to);
+  }
+
+  RecurrentSpec spec;
+  SequenceShape shape;
+  Tensor<T> w_ih, w_hh, b_ih, b_hh, x, h0, c0, dy, dh_last, dc_last;
+  Tensor<std::int32_t> ids;
+  Tensor<T> y, h_last, c_last, dx, dh_first, dc_first, g_ih, g_hh, gb_ih, gb_hh;
+};
+
+}  // namespace rondo::ops::cases
