@@ -58,21 +58,29 @@ kill_a_worker() {
 }
 
 show_event() {   # one line of -o json
-  local line=$1
+  local line=$1 step
   case $(field event <<<"$line") in
+    start)
+      half=$(($(field steps <<<"$line") / 2))
+      say "$(field parameters <<<"$line") parameters, $((half * 2)) steps"
+      ;;
     step)
       step=$(field step <<<"$line")
-      [ $((step % 50)) -eq 0 ] && printf '   step %-6s loss %-8.4s %.0f tokens/s\n' "$step" \
+      [ $((step % 100)) -eq 0 ] && printf '   step %-6s loss %-8.4f %.0f tokens/s\n' "$step" \
         "$(field loss <<<"$line")" "$(field tokens_per_s <<<"$line")"
+      if [ -z "$killed" ] && [ "$step" -ge "$half" ]; then kill_a_worker; fi
       ;;
     epoch)
       val_loss=$(field val_loss <<<"$line")
       printf '   epoch %s done, validation loss %.4f nats a character\n' \
         "$(field epoch <<<"$line")" "$val_loss"
-      [ -z "$killed" ] && kill_a_worker
       ;;
-    failure) say "seen:      $line" ;;
-    restart) say "restarted: $line" restarted=1 ;;
+    failure) say "seen: $(field actor <<<"$line") failed: $(field reason <<<"$line")" ;;
+    restart)
+      restarted=$(field actor <<<"$line")
+      say "$restarted runs again after $(field ms <<<"$line") ms;" \
+        "the others stayed; on from step $(field step <<<"$line")"
+      ;;
   esac
 }
 
@@ -98,7 +106,7 @@ text="$out/bible.txt" events="$out/train.jsonl" rondo="$build/bin/rondo"
 mkdir -p -- "$out"
 unset RONDO_ADDRESS
 export RONDO_HOME="$tmp/home"   # a cluster of its own: others on this machine are not touched
-killed='' restarted='' val_loss='' step=0
+killed='' restarted='' val_loss='' half=0
 
 rondo_phase "text" make_text
 say "one head and two nodes: rondo up --nodes 2          log: $logs/cluster.log"
@@ -116,11 +124,11 @@ say "what it writes:"
   fold -s -w 96 | sed 's/^/   /'
 cat <<END
 == done in $(rondo_took "$began") after the build
-   final validation loss   $val_loss nats a character, worker $killed killed on the way
+   final validation loss   $val_loss nats a character; worker $killed was killed on the way
    checkpoint              $out/model/best.safetensors
    curve                   $out/model/curve.svg
    next:
-     $rondo sample "$out/model/best.safetensors" --prime "In the beginning" --length 1000
-     $rondo train --text "$text" --epochs $((epochs * 2)) --out "$out/model" --resume
-     $root/tests/run.sh
+     ${rondo@Q} sample ${out@Q}/model/best.safetensors --prime 'In the beginning' --length 1000
+     ${rondo@Q} train --out ${out@Q}/model --resume --epochs $((epochs * 2))
+     ${root@Q}/tests/run.sh
 END
