@@ -17,6 +17,8 @@ class Buffer {
 
   [[nodiscard]] ByteView view() const { return view_; }
   [[nodiscard]] std::size_t size() const { return view_.size(); }
+  // What keeps the bytes; empty: they lie in something that the reader holds anyway.
+  [[nodiscard]] const std::shared_ptr<const void>& hold() const { return hold_; }
 
  private:
   ByteView view_;
