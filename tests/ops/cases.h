@@ -1,7 +1,9 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <rondo/ops/executor.h>
@@ -97,7 +99,7 @@ struct RecurrentProblem {
   [[nodiscard]] RecurrentParams<const T> weights() const {
     return {w_ih.view(), w_hh.view(), b_ih.view(), b_hh.view()};
   }
-  [[nodiscard]] RecurrentInput<T> input() const { return {std::as_const(x).view(), std::as_const(ids).view()}; }
+  [[nodiscard]] RecurrentInput<T> input() const { return {x.view(), ids.view()}; }
   [[nodiscard]] bool lstm() const { return spec.cell == Cell::kLstm; }
 
   void forward(RecurrentLayer<T>& layer, RecurrentActivations<T>& a) {
