@@ -78,6 +78,8 @@ TEST(Tidy, HoldsTheIncludeDag) {
   EXPECT_EQ(rules_broken("runtime/core/a.cc", "#include <rondo/runtime.h>\n"), broken);
   EXPECT_EQ(rules_broken("runtime/sim/a.cc", "#include <rondo/host/a.h>\n"), broken);
   EXPECT_EQ(rules_broken("runtime/host/a.cc", "#include <rondo/ops/a.h>\n"), broken);
+  EXPECT_EQ(rules_broken("runtime/host/a.cc", "#include <rondo/runtime.h>\n"), broken);
+  EXPECT_EQ(rules_broken("runtime/host/a.cc", "#include <rondo/client.h>\n"), Rules{});
   EXPECT_EQ(rules_broken("ops/a.cc", "#include <rondo/base/ids.h>\n"), broken);
   EXPECT_EQ(rules_broken("actors/a.cc", "#include <rondo/core/a.h>\n"), broken);
   EXPECT_EQ(rules_broken("runtime/wire/a.cc", "#include <rondo/core/a.h>\n"), Rules{});
@@ -136,6 +138,10 @@ TEST(Tidy, FindsFilesThatNothingBuildsOrIncludes) {
                       {"ops/cpu/b.cc", ""},
                       {"ops/a.h", header}};
   EXPECT_TRUE(check_tree(good).empty());
+  EXPECT_TRUE(check_tree({{"ops/CMakeLists.txt", "foreach(x a b)\n f(${x}_main.cc)\n"},
+                          {"ops/a_main.cc", ""},
+                          {"ops/b_main.cc", ""}})
+                  .empty());
   Files bad = good;
   bad["ops/aa.cc"] = "";
   bad["ops/old.h"] = header;

@@ -32,19 +32,27 @@ bool names(const std::string& list, const std::string& file) {
   return false;
 }
 
+// A list may build `${verb}_main.cc` for each of some words: then the file's first part is such a
+// word.
+bool is_built_from_pattern(const std::string& list, const std::string& file) {
+  static const std::regex pattern(R"(\$\{\w+\}([\w.]+))");
+  for (std::sregex_iterator it(list.begin(), list.end(), pattern), end; it != end; ++it) {
+    const std::string suffix = (*it)[1];
+    if (file.ends_with(suffix) && names(list, file.substr(0, file.size() - suffix.size())))
+      return true;
+  }
+  return false;
+}
+
 // Listed, by its path from there, in the CMakeLists.txt of its folder or of one above.
-// A list may also build names as `${name}_test.cc`: then the stem stands there as a word.
 bool is_built(const std::string& path, const Files& files) {
   std::filesystem::path folder = std::filesystem::path(path).parent_path();
   while (true) {
     const auto list = files.find((folder / "CMakeLists.txt").generic_string());
     if (list != files.end()) {
-      const std::filesystem::path relative = std::filesystem::path(path).lexically_relative(folder);
-      std::string stem = relative.parent_path() / relative.stem();
-      if (stem.ends_with("_test")) stem.resize(stem.size() - 5);
-      if (names(list->second, relative.generic_string())) return true;
-      if (list->second.find("foreach") != std::string::npos && names(list->second, stem))
-        return true;
+      const std::string file =
+          std::filesystem::path(path).lexically_relative(folder).generic_string();
+      if (names(list->second, file) || is_built_from_pattern(list->second, file)) return true;
     }
     if (folder.empty()) return false;
     folder = folder.parent_path();
