@@ -1,0 +1,225 @@
+// The programs as a user meets them: what they say, what they refuse, and with which exit code.
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <csignal>
+
+#include <nlohmann/json.hpp>
+
+#include "program.h"
+
+namespace rondo::actors {
+namespace {
+
+using nlohmann::json;
+
+std::vector<std::string> tiny(const std::string& text, const std::string& out) {
+  return {"--text", text, "--out", out, "--hidden", "16", "--batch", "8", "--seq", "16",
+          "--epochs", "2", "--layers", "2"};
+}
+
+std::vector<std::string> with(std::vector<std::string> arguments,
+                              const std::vector<std::string>& more) {
+  arguments.insert(arguments.end(), more.begin(), more.end());
+  return arguments;
+}
+
+std::vector<json> events(const std::string& lines) {
+  std::vector<json> all;
+  std::istringstream in(lines);
+  for (std::string line; std::getline(in, line);) all.push_back(json::parse(line));
+  return all;
+}
+
+void expect_refused(const Ran& ran, int code, const std::string& words) {
+  EXPECT_EQ(ran.code, code) << ran.err;
+  EXPECT_NE(ran.err.find(words), std::string::npos) << ran.err;
+  EXPECT_EQ(std::count(ran.err.begin(), ran.err.end(), '\n'), 1) << ran.err;
+}
+
+TEST(Train, BadUsageIsOneSentenceAndExitCode2) {
+  const Scratch scratch;
+  const std::string text = scratch.write("text", small_text(4000));
+  const std::string out = scratch / "out";
+  const auto refused = [&](const std::vector<std::string>& arguments, const std::string& words) {
+    expect_refused(run("rondo-train", with(arguments, {"--out", out})), 2, words);
+    EXPECT_FALSE(std::filesystem::exists(out)) << words;
+  };
+  refused({"--text", text, "--hiden", "3"}, "did you mean '--hidden'?");
+  refused({"--text", scratch / "none"}, "there is no file");
+  refused({}, "nothing to learn from");
+  refused({"--text", text, "--csv", text}, "exclude one another");
+  refused({"--text", text, "--model", "lsmt"}, "it is one of rnn, lstm, gru");
+  refused({"--text", text, "--stages", "3"}, "more than the model's 2 layers");
+  refused({"--text", text, "--replicas", "51"}, "more than --batch 50");
+  refused({"--text", text, "--batch", "5000"}, "the text has 4000 characters");
+  refused({"--text", text, "--lr", "-1"}, "--lr");
+  refused({"--text", text, "--layers", "0"}, "--layers");
+  refused({"--text", text, "-o", "yaml"}, "one of text, json");
+  refused({"--text", scratch.write("empty", "")}, "the text has 0 characters");
+  refused({"--text", scratch.write("one", "x")}, "the text has 1 characters");
+  refused({"--csv", scratch.write("c", "a,b\n1,2\n")}, "--csv needs --column");
+  refused({"--csv", scratch / "c", "--column", "z"}, "has no column 'z'; its columns are: a, b");
+  refused({"--text", text, "--resume"}, "there is no run in");
+}
+
+TEST(Train, BadContentIsOneSentenceAndExitCode1) {
+  const Scratch scratch;
+  const std::string hole = scratch.write("hole.csv", "m,v\n1,2\n2,\n3,4\n");
+  expect_refused(run("rondo-train", {"--csv", hole, "--column", "v", "--out", scratch / "o"}), 1,
+                 "hole.csv, line 3: column 'v' has a hole");
+  const std::string latin = scratch.write("latin", "caf\xE9 au lait");
+  expect_refused(run("rondo-train", {"--text", latin, "--out", scratch / "o"}), 1,
+                 "not UTF-8 at offset 3");
+}
+
+TEST(Train, AFolderThatCannotBeMadeIsExitCode5) {
+  const Scratch scratch;
+  const std::string text = scratch.write("text", small_text(4000));
+  expect_refused(run("rondo-train", tiny(text, "/proc/rondo-out")), 5, "cannot make folder");
+}
+
+TEST(Train, HelpNamesTheFlagsAndEndsWell) {
+  const Ran ran = run("rondo-train", {"--help"});
+  EXPECT_EQ(ran.code, 0);
+  for (const char* flag : {"--text", "--csv", "--stages", "--resume", "--val-frac", "--address"})
+    EXPECT_NE(ran.out.find(flag), std::string::npos) << flag;
+}
+
+TEST(Train, JsonLinesCarryTheEventsOfARun) {
+  const Scratch scratch;
+  const std::string text = scratch.write("text", small_text(4000));
+  const Ran ran = run("rondo-train", with(tiny(text, scratch / "out"), {"-o", "json"}));
+  ASSERT_EQ(ran.code, 0) << ran.err;
+  const std::vector<json> all = events(ran.out);
+  EXPECT_EQ(all.front()["event"], "start");
+  EXPECT_EQ(all.back()["event"], "done");
+  int steps = 0, epochs = 0;
+  double first = 0;
+  for (const json& event : all) {
+    if (event["event"] == "step") {
+      EXPECT_EQ(event["step"], ++steps);
+      if (steps == 1) first = event["loss"];
+      EXPECT_GT(event["tokens_per_s"], 0);
+    } else if (event["event"] == "epoch") {
+      EXPECT_EQ(event["epoch"], ++epochs);
+      EXPECT_GT(event["val_loss"], 0);
+    }
+  }
+  EXPECT_EQ(epochs, 2);
+  EXPECT_LT(all.back()["loss"], first);
+  const std::string curve = slurp(scratch / "out/curve.csv");
+  EXPECT_TRUE(curve.starts_with("step,epoch,loss,val_loss,tokens_per_s\n"));
+  EXPECT_EQ(std::count(curve.begin(), curve.end(), '\n'), steps + 1);
+  EXPECT_TRUE(slurp(scratch / "out/curve.svg").starts_with("<svg"));
+}
+
+TEST(Train, AFolderWithARunIsRefusedWithoutResume) {
+  const Scratch scratch;
+  const std::string text = scratch.write("text", small_text(4000));
+  ASSERT_EQ(run("rondo-train", tiny(text, scratch / "out")).code, 0);
+  expect_refused(run("rondo-train", tiny(text, scratch / "out")), 2, "already holds a run");
+  expect_refused(run("rondo-train", with(tiny(text, scratch / "out"), {"--resume", "--seed", "2"})),
+                 2, "--seed differs");
+  scratch.write("text", small_text(4001));
+  expect_refused(run("rondo-train", {"--resume", "--out", scratch / "out"}), 1, "have changed");
+}
+
+TEST(Train, CtrlCSavesAndResumeEndsWithTheSameBits) {
+  const Scratch scratch;
+  const std::string text = scratch.write("text", small_text(20000));
+  const auto arguments = [&](const std::string& out) {
+    return with(tiny(text, scratch / out), {"-o", "json", "--replicas", "2", "--stages", "2"});
+  };
+  ASSERT_EQ(run("rondo-train", arguments("whole")).code, 0);
+  Started started("rondo-train", arguments("cut"));
+  while (true) {
+    const std::string line = started.line();
+    ASSERT_FALSE(line.empty());
+    const json event = json::parse(line);
+    if (event["event"] == "step" && event["step"] == 40) break;
+  }
+  started.signal(SIGINT);
+  const Ran stopped = started.finish();
+  EXPECT_EQ(stopped.code, 130);
+  EXPECT_NE(stopped.err.find("rondo train --resume --out"), std::string::npos) << stopped.err;
+  const Ran resumed =
+      run("rondo-train", {"--resume", "--out", scratch / "cut", "-o", "json"});
+  ASSERT_EQ(resumed.code, 0) << resumed.err;
+  EXPECT_GT(events(resumed.out).front()["step"], 0);
+  for (const char* name : {"last.safetensors", "best.safetensors"})
+    EXPECT_EQ(slurp(scratch / ("whole/" + std::string(name))),
+              slurp(scratch / ("cut/" + std::string(name)))) << name;
+  const std::string whole = slurp(scratch / "whole/curve.csv");
+  const std::string cut = slurp(scratch / "cut/curve.csv");
+  EXPECT_EQ(std::count(whole.begin(), whole.end(), '\n'), std::count(cut.begin(), cut.end(), '\n'));
+}
+
+TEST(Train, StagesGiveTheWeightsOfOneStageBitForBit) {
+  const Scratch scratch;
+  const std::string text = scratch.write("text", small_text(8000));
+  for (const char* stages : {"1", "2"}) {
+    const Ran ran = run("rondo-train", with(tiny(text, scratch / stages),
+                                            {"--microbatches", "2", "--stages", stages}));
+    ASSERT_EQ(ran.code, 0) << ran.err;
+  }
+  const auto said = [&](const char* stages) {
+    return run("rondo-sample", {scratch / (std::string(stages) + "/last.safetensors")}).out;
+  };
+  EXPECT_EQ(said("1"), said("2"));
+}
+
+TEST(Sample, WritesTheLengthAskedForAndTheSameAgain) {
+  const Scratch scratch;
+  const std::string text = scratch.write("text", small_text(4000));
+  ASSERT_EQ(run("rondo-train", tiny(text, scratch / "out")).code, 0);
+  const std::string best = scratch / "out/best.safetensors";
+  const Ran one = run("rondo-sample", {best, "--length", "50", "--prime", "the "});
+  EXPECT_EQ(one.code, 0) << one.err;
+  EXPECT_TRUE(one.out.starts_with("the "));
+  EXPECT_EQ(one.out.size(), 4u + 50u + 1u);
+  EXPECT_EQ(one.out, run("rondo-sample", {best, "--length", "50", "--prime", "the "}).out);
+  EXPECT_NE(one.out,
+            run("rondo-sample", {best, "--length", "50", "--prime", "the ", "--seed", "2"}).out);
+  expect_refused(run("rondo-sample", {best, "--prime", "§"}), 1, "unknown character '§' at offset 0");
+  expect_refused(run("rondo-sample", {scratch / "none"}), 2, "cannot read");
+  expect_refused(run("rondo-sample", {text}), 1, "not a whole safetensors file");
+}
+
+TEST(Eval, JudgesATextAndNamesWhatItCannotRead) {
+  const Scratch scratch;
+  const std::string text = scratch.write("text", small_text(4000));
+  ASSERT_EQ(run("rondo-train", tiny(text, scratch / "out")).code, 0);
+  const std::string best = scratch / "out/best.safetensors";
+  const Ran ran = run("rondo-eval", {best, "--text", text, "-o", "json"});
+  ASSERT_EQ(ran.code, 0) << ran.err;
+  const double nats = json::parse(ran.out)["nats_per_char"];
+  EXPECT_GT(nats, 0.5);
+  EXPECT_LT(nats, 3.5);
+  const std::string strange = scratch.write("strange", "the river @ night");
+  expect_refused(run("rondo-eval", {best, "--text", strange}), 1,
+                 "unknown character '@' at offset 10");
+  expect_refused(run("rondo-eval", {best, "--csv", text}), 2, "was trained on a text");
+}
+
+TEST(Eval, AirlineForecastsBeatPersistenceAsTheMedianOfFiveSeeds) {
+  const Scratch scratch;
+  const std::string csv = std::string(RONDO_EXAMPLES_DIR) + "/data/airline.csv";
+  std::vector<double> errors;
+  for (const char* seed : {"1", "2", "3", "4", "5"}) {
+    const std::string out = scratch / ("out" + std::string(seed));
+    const Ran trained = run("rondo-train", {"--csv", csv, "--column", "passengers", "--test-rows",
+                                            "48", "--seed", seed, "--out", out});
+    ASSERT_EQ(trained.code, 0) << trained.err;
+    const Ran ran = run("rondo-eval", {out + "/best.safetensors", "--csv", csv, "-o", "json"});
+    ASSERT_EQ(ran.code, 0) << ran.err;
+    errors.push_back(json::parse(ran.out)["rmse"]);
+    EXPECT_NEAR(json::parse(ran.out)["persistence_rmse"].get<double>(), 48.0, 0.1);
+  }
+  std::sort(errors.begin(), errors.end());
+  EXPECT_LT(errors[2], 20);
+}
+
+}  // namespace
+}  // namespace rondo::actors
