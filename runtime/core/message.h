@@ -193,6 +193,12 @@ struct WaitCycle { std::uint64_t wait = 0; std::vector<std::string> chain; };   
 struct Inspect { RequestId request; std::string what; };        // nodes, actors, workers, objects, jobs, status, log ID
 struct Inspected { RequestId request; std::string text; std::vector<Failure> failure; };   // a JSON array, or log text
 struct Shutdown { std::string cause; };                         // client verb → head or node; head → nodes
+struct LogLines {            // (datagram) node → driver: what a worker printed, for the driver's terminal
+  std::string node_name;
+  std::string label;         // "Counter c" or "tasks"
+  std::int64_t pid = 0;
+  std::vector<std::string> lines;
+};
 
 using Message = std::variant<
     Hello, Welcome, Refused, Goodbye, NodeJoin, NodeAccepted, Heartbeat, HeartbeatAck, ProbeNode, ProbePing, ProbePong,
@@ -201,6 +207,6 @@ using Message = std::variant<
     LeaseRedirect, LeaseRefused, LeaseReturn, LeaseRevoke, WaitBegin, WaitEnd, WaitResume, ProcessDied, RefRegister,
     RefRegistered, RefRelease, ObjectReady, RefsKept, ExtentRequest, ExtentGrant, ExtentRefused, ExtentReturn,
     ObjectSealed, ObjectOpen, ObjectOpened, ObjectMissing, ObjectCopied, ObjectFree, ChunkRequest, Chunk, ChunkMissing,
-    WaitProbe, WaitCycle, Inspect, Inspected, Shutdown>;
+    WaitProbe, WaitCycle, Inspect, Inspected, Shutdown, LogLines>;
 
 }  // namespace rondo::core
