@@ -44,7 +44,6 @@ class ZmqTransport final : public Transport {
     std::uint64_t received = 0;
     std::uint64_t dropped_full = 0;        // at the high-water mark
     std::uint64_t dropped_unknown = 0;     // no such peer, or its address cannot be connected to
-    std::uint64_t dropped_memory = 0;      // a frame came and there was no memory for it
   };
 
   explicit ZmqTransport(Options options);

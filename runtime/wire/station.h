@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include <rondo/base/bytes.h>
@@ -141,14 +142,14 @@ class Station {
   PeerState* find_or_add(ProcessId id);
   PeerState* target(ProcessId to, std::size_t record_bytes);
   PeerState* admit(const core::FrameHead& head, const SharedBytes& frame, Handler& handler);
+  void close(PeerState& peer);
   void appended(PeerState& peer);
   void mark(PeerState& peer);
   void pump(TimeNs now, PeerState& peer);
   void break_link(PeerState& peer, std::string why);
   void note_deadline(const PeerState& peer);
-  void deliver(PeerState& peer, const SharedBytes& frame, Handler& handler);
-  void read_foreign(ProcessId from, const SharedBytes& frame, Handler& handler);
-  void bury();
+  void deliver(PeerState& peer, const SharedBytes& frame, bool datagram, Handler& handler);
+  void read_loose(ProcessId from, const SharedBytes& frame, Handler& handler);
 
   Options options_;
   std::vector<std::unique_ptr<PeerState>> peers_;          // by slot; the order of iteration
@@ -164,6 +165,7 @@ class Station {
   std::vector<Broken> broken_;
   // forgotten inside a handler: freed after it
   std::vector<std::unique_ptr<PeerState>> dead_;
+  Bytes control_;                                          // scratch
   std::vector<SharedBytes> in_;                            // scratch
   std::vector<SharedBytes> out_;                           // scratch
   TimeNs earliest_ = kNever;
