@@ -10,7 +10,7 @@
 //
 //   $RONDO_HOME/           0700, ours (default $XDG_RUNTIME_DIR/rondo, else /tmp/rondo-UID)
 //     NAME/                    a cluster: "main", or "p-PID-xxxx" for a driver's private one
-//       lock               held shared (flock) by its daemons or driver; by nobody: it is dead
+//       lock               held shared by its daemons or driver; by nobody: it is dead
 //       state.sqlite token address   the head's
 //       s/                     sockets: short names, for a socket's path has at most 107 bytes
 //       logs/  nodes/NODE/     workers' logs; a node's files

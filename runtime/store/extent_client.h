@@ -38,10 +38,13 @@ class ExtentClient {
   ExtentClient(std::shared_ptr<HoldTable> holds, Options options);
   ~ExtentClient();
 
-  // Memory of exactly `bytes` to fill before sealing. Requires: granted to this process. It stays
-  // mapped until the extent is forgotten or is granted anew. kUnavailable: the node is gone;
-  // kOverloaded: no address space.
-  Result<std::span<std::byte>> write(const ExtentName& granted);
+  // Memory of exactly `bytes` to fill before sealing, mapped as long as `keep` lives. Requires:
+  // granted to this process. kUnavailable: the node is gone; kOverloaded: no address space.
+  struct Writable {
+    std::span<std::byte> bytes;
+    std::shared_ptr<const void> keep;
+  };
+  Result<Writable> write(const ExtentName& granted);
 
   // The sealed bytes, read in place. kObjectLost: that generation is gone; kOverloaded: too many
   // holds.

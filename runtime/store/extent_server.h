@@ -29,42 +29,32 @@ class ExtentServer {
   explicit ExtentServer(std::shared_ptr<GenerationBoard> board);
   ~ExtentServer();
 
-  // Fresh memory under this number, and its generation on the board. kOverloaded: no memory or
-  // descriptors left. Requires: the number is free, extent < kExtentsMax, generation > 0, bytes >
-  // 0.
-  Result<void> create(std::uint32_t extent, std::uint32_t generation, std::uint64_t bytes);
-  // The same memory under a new generation. Requires: it exists, was retired, and nobody holds the
-  // old one.
-  Result<void> reuse(std::uint32_t extent, std::uint32_t generation);
-  // Nobody may open it from now on; who holds it goes on reading. Idempotent.
-  void retire(std::uint32_t extent);
-  // The memory goes back to the system at once, whoever still has it mapped. Idempotent. Requires:
-  // nobody holds it.
+  // Fresh memory under this number, which must be free. kOverloaded: no memory or descriptors left,
+  // or the number is beyond kExtentsMax.
+  Result<void> create(std::uint32_t extent, std::uint64_t bytes);
+  // This generation is over: nobody may open it from now on, who holds it goes on reading.
+  void retire(std::uint32_t extent, std::uint32_t generation);
+  // The memory goes back to the system at once, whoever still has it mapped. Idempotent.
+  // Requires: nobody holds a generation of it.
   void destroy(std::uint32_t extent);
 
   struct Extent {
-    int fd = -1;                   // of this process: for ExtentGrant and ObjectOpened
-    std::uint64_t bytes = 0;       // room in it
-    std::uint32_t generation = 0;  // 0: retired
+    int fd = -1;              // of this process: for ExtentGrant and ObjectOpened
+    std::uint64_t bytes = 0;  // room in it
   };
   [[nodiscard]] Result<Extent> find(std::uint32_t extent) const;  // kNotFound
 
-  // Pieces for transfers between nodes: kInvalid outside the extent, kObjectLost if that generation
-  // is gone.
-  Result<void> read(std::uint32_t extent, std::uint32_t generation, std::uint64_t offset,
-                    std::span<std::byte> into) const;
-  Result<void> write(std::uint32_t extent, std::uint32_t generation, std::uint64_t offset,
-                     ByteView from);
+  // Pieces for transfers between nodes. kInvalid: outside the extent; kNotFound: no such extent.
+  Result<void> read(std::uint32_t extent, std::uint64_t offset, std::span<std::byte> into) const;
+  Result<void> write(std::uint32_t extent, std::uint64_t offset, ByteView from);
 
   [[nodiscard]] std::uint64_t bytes() const;  // of all extents
   [[nodiscard]] std::size_t count() const;
 
  private:
   struct Memory;
-  [[nodiscard]] std::shared_ptr<Memory> memory_of(std::uint32_t extent) const;
-  [[nodiscard]] Result<std::shared_ptr<Memory>> piece(std::uint32_t extent,
-                                                      std::uint32_t generation,
-                                                      std::uint64_t offset,
+  // The memory, if this piece lies inside.
+  [[nodiscard]] Result<std::shared_ptr<Memory>> piece(std::uint32_t extent, std::uint64_t offset,
                                                       std::uint64_t bytes) const;
 
   const std::shared_ptr<GenerationBoard> board_;

@@ -83,6 +83,10 @@ class FileCache {
   Result<void> scan();
   Result<void> make_room(std::uint64_t bytes);
   [[nodiscard]] std::string place(const std::string& hash) const;
+  [[nodiscard]] std::string temporary();
+  Result<Partial*> partial_of(const std::string& hash, std::uint64_t total);
+  Result<Progress> finish(const std::string& hash, Partial& part);
+  void abandon_locked(const std::string& hash);
   Result<void> admit(const std::string& hash, const std::string& temporary, std::uint64_t bytes);
 
   const Options options_;

@@ -2,17 +2,18 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 
 #include <rondo/base/owned_fd.h>
 #include <rondo/base/result.h>
 
-// The notice board of a node's extents: which generation of each extent may be read, and in which
+// The notice board of a node's extents: which generations of each extent are over, and in which
 // memory it lies.
 //
 // One memfd, made and written by the node, mapped read-only by every process of the node. A reader
 // first writes down that it holds (extent, generation) in its own HoldTable and then looks here;
-// the node first takes the generation off the board (`retire`) and then looks at every HoldTable.
-// So at least one of them sees the other.
+// the node first retires the generation here and then looks at every HoldTable. So at least one of
+// them sees the other. An extent's generations only ever rise, also when its memory is made anew.
 //
 // Any thread. Attaching fails in words; nothing else can fail.
 
@@ -28,25 +29,23 @@ class GenerationBoard {
   GenerationBoard(const GenerationBoard&) = delete;
   GenerationBoard& operator=(const GenerationBoard&) = delete;
 
-  // The node. Requires: extent < kExtentsMax, generation > 0. `memory` tells one memfd from another
-  // under one number.
-  void publish(std::uint32_t extent, std::uint32_t generation, std::uint32_t memory);
-  // no generation of it may be opened from now on
-  void retire(std::uint32_t extent);
+  // The node. Requires: extent < kExtentsMax. This generation and all before it are over.
+  void retire(std::uint32_t extent, std::uint32_t generation);
+  void set_memory(std::uint32_t extent, std::uint32_t memory);
 
-  // Anybody. 0: none, or no such extent.
-  [[nodiscard]] std::uint32_t generation(std::uint32_t extent) const;
+  // Anybody. False for a number that no extent can have.
+  [[nodiscard]] bool readable(std::uint32_t extent, std::uint32_t generation) const;
+  // Tells one memfd from a later one under the same number; 0: none.
   [[nodiscard]] std::uint32_t memory(std::uint32_t extent) const;
 
-  // to be named to others (with the node's pid)
-  [[nodiscard]] int fd() const { return fd_.get(); }
+  [[nodiscard]] int fd() const { return fd_.get(); }  // to be named to others (with the node's pid)
 
  private:
   struct Entry;
-  GenerationBoard(OwnedFd fd, Entry* entries, bool writable);
+  GenerationBoard(OwnedFd fd, std::span<std::byte> map) : fd_(std::move(fd)), map_(map) {}
+  [[nodiscard]] Entry& at(std::uint32_t extent) const;
   OwnedFd fd_;
-  Entry* entries_;
-  bool writable_;
+  std::span<std::byte> map_;
 };
 
 }  // namespace rondo::store

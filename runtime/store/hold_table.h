@@ -66,11 +66,11 @@ class HoldTable {
     std::uint32_t slot = 0;
     std::uint32_t count = 0;
   };
-  Result<void> hold_locked(std::uint64_t key);
   void release_locked(std::uint64_t key);
 
   const std::unique_ptr<HoldPage> page_;
   const std::shared_ptr<const GenerationBoard> board_;
+  const int pid_;
   mutable std::mutex mutex_;
   std::unordered_map<std::uint64_t, Entry> entries_;  // guarded by mutex_
   std::vector<std::uint32_t> free_;                   // guarded by mutex_
