@@ -21,13 +21,13 @@ template <class Whole>
 struct Anything {              // turns into a field of Whole, but not into Whole
   template <class T>
     requires(!std::is_same_v<std::remove_cvref_t<T>, Whole> && !std::is_base_of_v<T, Whole>)
-  constexpr operator T() const;   // NOLINT: implicit on purpose, never defined
+  operator T() const;   // NOLINT: implicit on purpose, never defined
 };
 template <class Whole>
 struct AnyBase {               // turns into a base of Whole
   template <class T>
     requires(!std::is_same_v<std::remove_cvref_t<T>, Whole> && std::is_base_of_v<T, Whole>)
-  constexpr operator T() const;   // NOLINT: implicit on purpose, never defined
+  operator T() const;   // NOLINT: implicit on purpose, never defined
 };
 template <class Whole, std::size_t>
 using AnythingAt = Anything<Whole>;
@@ -55,13 +55,13 @@ consteval std::size_t initialisers() {
   else return initialisers<T, N + 1>();
 }
 
-// The most that T takes after `Before` and one {}; kNone: no {} there (the field is no array then).
-constexpr std::size_t kNone = static_cast<std::size_t>(-1);
+// The most that T takes after `Before` and one {}; kRefused: no {} there (the field is no array then).
+constexpr std::size_t kRefused = static_cast<std::size_t>(-1);
 template <class T, std::size_t Before, std::size_t After>
 consteval std::size_t most_after() {
   if constexpr (takes_gap<T>(std::make_index_sequence<Before>(), std::make_index_sequence<After>()))
     return After;
-  else if constexpr (After == 0) return kNone;
+  else if constexpr (After == 0) return kRefused;
   else return most_after<T, Before, After - 1>();
 }
 
@@ -71,7 +71,7 @@ consteval std::size_t count_from() {
     return 0;
   } else {
     constexpr std::size_t after = most_after<T, At, Total - At - 1>();
-    constexpr std::size_t taken = after == kNone ? 1 : Total - At - after;
+    constexpr std::size_t taken = after == kRefused ? 1 : Total - At - after;
     return 1 + count_from<T, Total, At + taken>();
   }
 }
@@ -99,6 +99,13 @@ constexpr void require_addressable() {
                 "specialise rondo::Codec<T>");
 }
 
+#if defined(__clang__)   // clang 14 knows no bindings in requires; its own words for bit-fields are clear
+#define RONDO_TIE(...)             \
+  {                                \
+    auto& [__VA_ARGS__] = value;   \
+    return tie_all(__VA_ARGS__);   \
+  }
+#else
 #define RONDO_TIE(...)                                      \
   {                                                         \
     auto& [__VA_ARGS__] = value;                            \
@@ -106,6 +113,7 @@ constexpr void require_addressable() {
     require_addressable<ok>();                              \
     if constexpr (ok) return tie_all(__VA_ARGS__);          \
   }
+#endif
 
 // References to the fields, in order.
 template <class T>

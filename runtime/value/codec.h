@@ -29,11 +29,17 @@ namespace detail {
 template <class T>
 constexpr bool always_false = false;
 
+template <class T>
+constexpr bool is_bool_enum = false;
+template <class T>
+  requires std::is_enum_v<T>
+constexpr bool is_bool_enum<T> = std::is_same_v<std::underlying_type_t<T>, bool>;
+
 // Bytes in memory are the value: may be copied in bulk.
 template <class T>
 constexpr bool is_flat =
     (std::is_arithmetic_v<T> && !std::is_same_v<T, bool> && !std::is_same_v<T, long double>) ||
-    std::is_enum_v<T>;
+    (std::is_enum_v<T> && !is_bool_enum<T>);
 
 template <class T>
 void read_into(Reader& in, T& out) {
@@ -135,7 +141,7 @@ struct Codec<T> {
       return value;
     } else if constexpr (std::is_same_v<T, bool>) {
       return in.flag();
-    } else if constexpr (std::is_enum_v<T> && std::is_same_v<std::underlying_type_t<T>, bool>) {
+    } else if constexpr (detail::is_bool_enum<T>) {
       return static_cast<T>(in.flag());
     } else {
       return in.get<T>();
