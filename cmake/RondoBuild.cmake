@@ -24,7 +24,7 @@ endif()
 
 add_library(rondo_flags INTERFACE)
 target_compile_options(rondo_flags INTERFACE
-  $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wconversion -Wshadow>
+  $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wconversion -Wshadow -Wno-missing-field-initializers>
   $<$<COMPILE_LANGUAGE:CXX>:-ffp-contract=off>)   # contraction is explicit: canonical arithmetic
 if(RONDO_WERROR)
   target_compile_options(rondo_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Werror>)

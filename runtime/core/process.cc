@@ -284,4 +284,27 @@ void Process::check_invariants() const {
   mailbox_.check_invariants();
 }
 
+bool read_spawn_arguments(ByteView arguments, ByteView& payload, std::vector<RefEntry>& refs) {
+  const auto take = [&arguments](void* to, std::size_t bytes) {
+    if (arguments.size() < bytes) return false;
+    std::memcpy(to, arguments.data(), bytes);
+    arguments = arguments.subspan(bytes);
+    return true;
+  };
+  std::uint64_t bytes = 0;
+  if (!take(&bytes, sizeof bytes) || arguments.size() < bytes) return false;
+  payload = arguments.first(bytes);
+  arguments = arguments.subspan(bytes);
+  while (!arguments.empty()) {
+    RefEntry entry;
+    std::uint64_t length = 0;
+    if (!take(&entry.id, sizeof entry.id) || !take(&entry.owner_node, sizeof entry.owner_node)) return false;
+    if (!take(&length, sizeof length) || length > limits::kAddressBytesMax || length > arguments.size()) return false;
+    entry.owner = as_text(arguments.first(length));
+    arguments = arguments.subspan(length);
+    refs.push_back(std::move(entry));
+  }
+  return true;
+}
+
 }  // namespace rondo::core

@@ -76,6 +76,7 @@ class Process {
 
   // ---- from its executor -------------------------------------------------------------------------------------------
   [[nodiscard]] const Incoming& incoming(RunId run) const { return mailbox_.incoming(run); }
+  [[nodiscard]] std::vector<CellRef> borrow_all(std::span<const RefEntry> refs) { return objects_.borrow_all(refs); }
   void finish(TimeNs now, RunId, Outcome);
   void constructed(const CreateActor&, std::optional<Failure>);
   void wait_begin(TimeNs now, RunId, const CellRef& on);       // Requires: `on` is pending.
@@ -157,5 +158,8 @@ class Process {
   std::set<LeaseId> resuming_;
   std::set<ProcessId> dead_;
 };
+
+// ActorSpec::arguments as `spawn` keeps them: the payload and the refs that it names. False: malformed.
+[[nodiscard]] bool read_spawn_arguments(ByteView arguments, ByteView& payload, std::vector<RefEntry>& refs);
 
 }  // namespace rondo::core

@@ -1,0 +1,308 @@
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+#include <thread>
+
+#include <rondo/base/check.h>
+#include <rondo/base/limits.h>
+#include <rondo/base/log.h>
+#include <rondo/context.h>
+#include <rondo/error.h>
+#include <rondo/host/process_host.h>
+#include <rondo/host/thread_run.h>
+
+// The executing side: threads that carry out runs, and what a body sees.
+
+namespace rondo::host {
+
+namespace {
+constexpr DurationNs kLong = seconds(10);
+constexpr DurationNs kFlushEvery = microseconds(100);   // replies gather at most so long while more runs wait
+constexpr int kExecutorsMax = static_cast<int>(limits::kWaitingTasksMax) + 8;
+constexpr std::size_t padded(std::size_t bytes) { return (bytes + 7) & ~std::size_t{7}; }
+}  // namespace
+
+// ---- threads ------------------------------------------------------------------------------------------------------------
+
+void ProcessHost::run(core::RunId id) { runs_.push_back(id); }
+void ProcessHost::construct(const core::CreateActor& birth) { births_.push_back(birth); }
+
+void ProcessHost::resume(core::RunId id) {
+  for (ThreadRun* waiting : resting_) {
+    if (waiting->is_call && waiting->run == id) waiting->resumed.store(true);
+  }
+  filled_ = true;
+}
+
+void ProcessHost::find_hands() {
+  const int needed = static_cast<int>(runs_.size() + births_.size());
+  hands_needed_.store(needed);
+  if (needed == 0) return;
+  if (idle_executors_.load() > 0) {
+    { const std::lock_guard lock(mutex_); }
+    changed_.notify_all();
+    return;
+  }
+  if (options_.role != core::Role::kWorker || executors_ >= kExecutorsMax) return;
+  ++executors_;
+  std::thread([this] { executor(); }).detach();
+}
+
+void ProcessHost::serve() {
+  take_role();
+  ++executors_;
+  leave_role();
+  executor();
+}
+
+void ProcessHost::executor() {
+  take_role();
+  while (true) {
+    if (!births_.empty()) {
+      const core::CreateActor birth = std::move(births_.front());
+      births_.pop_front();
+      construct_actor(birth);
+    } else if (!runs_.empty()) {
+      const core::RunId id = runs_.front();
+      runs_.pop_front();
+      execute(id);
+      if (boot_time() - last_flush_ > kFlushEvery || runs_.empty()) {
+        machine_.flush(boot_time());
+        hear_self();
+        if (!runs_.empty()) flush();
+      }
+    } else {
+      idle();
+    }
+    hands_needed_.store(static_cast<int>(runs_.size() + births_.size()));
+  }
+}
+
+void ProcessHost::idle() {
+  idle_executors_.fetch_add(1);
+  while (runs_.empty() && births_.empty()) {
+    if (!role_wanted()) {
+      turn(kLong);
+      continue;
+    }
+    leave_role();
+    std::unique_lock lock(mutex_);
+    waiting_.fetch_add(1);
+    changed_.wait(lock, [this] { return (!role_held_ && wanted_.load() == 0) || hands_needed_.load() > 0; });
+    waiting_.fetch_sub(1);
+    lock.unlock();
+    take_role();
+  }
+  idle_executors_.fetch_sub(1);
+}
+
+// ---- waiting inside a body -------------------------------------------------------------------------------------------------
+
+void ProcessHost::wait_in_run(ThreadRun& here, std::span<const CellRef> cells, std::size_t count, TimeNs deadline) {
+  if (!here.is_call) return drive_until_ready(cells, count, deadline);
+  take_role();
+  empty_box();
+  machine_.flush(boot_time());
+  const auto pending = std::find_if(cells.begin(), cells.end(), [](const CellRef& cell) { return cell->pending(); });
+  if (pending == cells.end()) return leave_role();
+  if (machine_.mailbox().waiting() >= limits::kWaitingTasksMax) {
+    leave_role();
+    throw Error(ErrorCode::kOverloaded, "more than " + std::to_string(limits::kWaitingTasksMax) +
+                                            " tasks of this worker wait for other tasks: '" + options_.label + "'");
+  }
+  machine_.wait_begin(boot_time(), here.run, *pending);
+  here.resumed.store(false);
+  resting_.push_back(&here);
+  machine_.flush(boot_time());
+  hear_self();
+  flush();
+  find_hands();
+  leave_role();
+  drive_until_ready(cells, count, deadline);
+  take_role();
+  const bool at_once = machine_.wait_end(here.run);
+  machine_.flush(boot_time());
+  flush();
+  while (!at_once && !here.resumed.load()) {
+    if (!role_wanted()) {
+      turn(milliseconds(100));
+      find_hands();
+      continue;
+    }
+    leave_role();
+    std::this_thread::yield();
+    take_role();
+  }
+  std::erase(resting_, &here);
+  leave_role();
+}
+
+// ---- results ----------------------------------------------------------------------------------------------------------------
+
+class ProcessHost::Sink final : public detail::ResultSink {
+ public:
+  Sink(ProcessHost& host, core::Outcome& outcome) : host_(host), outcome_(outcome) {}
+
+  std::span<std::byte> allocate(std::size_t bytes, std::vector<CellRef> refs) override {
+    outcome_.refs = std::move(refs);
+    if (bytes <= limits::kInlineBytesMax) {
+      outcome_.status = core::ReplyStatus::kOk;
+      outcome_.bytes.resize(bytes);
+      return outcome_.bytes;
+    }
+    auto writable = host_.grant(bytes, outcome_.stored);
+    outcome_.status = core::ReplyStatus::kStored;
+    keep_ = std::move(writable.keep);
+    return writable.bytes;
+  }
+
+ private:
+  ProcessHost& host_;
+  core::Outcome& outcome_;
+  std::shared_ptr<const void> keep_;
+};
+
+// ---- bodies -----------------------------------------------------------------------------------------------------------------
+
+std::vector<detail::ArgumentView> ProcessHost::read_arguments(ByteView payload, std::span<const CellRef> refs) {
+  std::vector<detail::ArgumentView> out;
+  const auto bad = [] { return Error(ErrorCode::kInvalid, "a call's arguments do not decode; its sender is of another build"); };
+  const auto no_owner = [](const void*) {};
+  std::size_t at = 0;
+  while (at < payload.size()) {
+    core::ArgumentHeader head;
+    if (payload.size() - at < sizeof head) throw bad();
+    std::memcpy(&head, payload.data() + at, sizeof head);
+    at += sizeof head;
+    std::uint64_t first = 0;
+    if (head.kind == core::ArgumentKind::kInlineAt) {
+      if (payload.size() - at < sizeof first) throw bad();
+      std::memcpy(&first, payload.data() + at, sizeof first);
+      at += sizeof first;
+    }
+    if (payload.size() - at < head.size) throw bad();
+    const ByteView bytes = payload.subspan(at, head.size);
+    at = std::min(payload.size(), at + padded(head.size));
+    if (head.kind == core::ArgumentKind::kStored) {
+      core::StoredArgument stored;
+      if (bytes.size() != sizeof stored) throw bad();
+      std::memcpy(&stored, bytes.data(), sizeof stored);
+      if (stored.object_ref >= refs.size() || stored.first_ref > refs.size()) throw bad();
+      out.push_back({open(refs[stored.object_ref], std::nullopt), refs.subspan(stored.first_ref)});
+    } else {
+      if (first > refs.size()) throw bad();
+      out.push_back({Buffer(bytes, std::shared_ptr<const void>(bytes.data(), no_owner)), refs.subspan(first)});
+    }
+  }
+  return out;
+}
+
+core::Outcome ProcessHost::carry_out(const core::Incoming& call, std::span<const CellRef> refs) {
+  core::Outcome outcome;
+  Sink sink(*this, outcome);
+  try {
+    const bool task = call.head.kind == core::CallKind::kTask;
+    const detail::Body& body = task ? entries().task(call.head.function).body : entries().method(call.head.function).body;
+    if (!task && !actor_) throw Error(ErrorCode::kInvalid, "this worker has no actor");
+    const std::vector<detail::ArgumentView> arguments = read_arguments(call.payload, refs);
+    Context context(*session_);
+    detail::CallFrame frame{context, arguments, sink, actor_.get()};
+    body(frame);
+  } catch (...) {
+    const std::string what = name_of(call.head.kind, call.head.function);
+    outcome = {};
+    outcome.status = core::ReplyStatus::kFailed;
+    outcome.failure = failure_of_exception(what);
+  }
+  return outcome;
+}
+
+core::Failure ProcessHost::failure_of_exception(const std::string& what) {
+  ErrorCode code = ErrorCode::kTaskFailed;
+  try {
+    throw;
+  } catch (const Error& error) {
+    if (error.code() == ErrorCode::kInvalid) code = ErrorCode::kInvalid;   // a cycle of waits unwinds as what it is
+  } catch (...) {
+  }
+  return {code, "'" + what + "' on " + options_.label + " (pid " + std::to_string(::getpid()) +
+                    ") failed: " + rondo::describe_current_exception()};
+}
+
+void ProcessHost::execute(core::RunId id) {
+  const core::Incoming& call = machine_.incoming(id);
+  std::vector<CellRef> refs;
+  if (!call.refs.empty()) refs = machine_.borrow_all(call.refs);
+  ThreadRun here;
+  here.host = this;
+  here.run = id;
+  here.is_call = true;
+  current_ = &here;
+  leave_role();
+  if (options_.marks) {
+    while (!options_.marks->may_speak(boot_time())) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    options_.marks->begun(call.from, call.head.number);
+  }
+  core::Outcome outcome = carry_out(call, refs);
+  current_ = nullptr;
+  take_role();
+  empty_box();   // refs that the body took up are registered before its reply leaves
+  machine_.finish(boot_time(), id, std::move(outcome));
+}
+
+void ProcessHost::construct_actor(const core::CreateActor& birth) {
+  const core::ActorSpec& spec = birth.spec;
+  std::vector<core::RefEntry> refs_in;
+  ByteView payload;
+  const bool whole = core::read_spawn_arguments(spec.arguments, payload, refs_in);
+  const std::vector<CellRef> refs = machine_.borrow_all(refs_in);
+  const std::string name = spec.class_name + (spec.name.empty() ? "" : " " + spec.name);
+  options_.label = "actor " + name;
+  ThreadRun here;
+  here.host = this;
+  current_ = &here;
+  leave_role();
+  std::optional<core::Failure> failure;
+  try {
+    if (!whole) throw Error(ErrorCode::kInvalid, "its arguments do not decode");
+    const std::vector<detail::ArgumentView> arguments = read_arguments(payload, refs);
+    Context context(*session_);
+    core::Outcome unused;
+    Sink sink(*this, unused);
+    detail::CallFrame frame{context, arguments, sink, nullptr};
+    actor_ = entries().actor_class(spec.class_name).factory(frame);
+  } catch (...) {
+    failure = failure_of_exception(spec.class_name + " constructor");
+  }
+  current_ = nullptr;
+  take_role();
+  empty_box();
+  machine_.constructed(birth, std::move(failure));
+  machine_.flush(boot_time());
+  flush();
+}
+
+const detail::Entries& ProcessHost::entries() const { return *session_->entries; }
+
+std::string ProcessHost::name_of(core::CallKind kind, std::uint32_t function) {
+  try {
+    if (kind == core::CallKind::kTask) return entries().task(function).name;
+    return entries().actor_class(function).name + "." + entries().method(function).name;
+  } catch (const Error&) {
+    return "function number " + std::to_string(function);
+  }
+}
+
+void ProcessHost::end(const std::string& cause) {
+  if (options_.role == core::Role::kWorker) {
+    log_info("ends: " + cause);
+    std::fflush(nullptr);
+    ::_exit(0);
+  }
+  machine_.fail_everything({ErrorCode::kUnavailable, "the cluster ended this program's job: " + cause});
+  connected_ = false;
+}
+
+}  // namespace rondo::host
