@@ -1,6 +1,6 @@
 // How fast the ops are, and how fast this machine could be.
 //
-//   ops_bench [--threads 1,2] [--case NAME] [--rounds 7] [--json]
+//   ops_bench [--threads 1,2] [--case NAME] [--rounds 7] [--json] [--cpu-time]
 //
 // Each line: a case of tests/ops/cases.h as two layers, forward + backward (weights packed anew,
 // as in a training step), in GFLOP/s; the roof is the best large product measured in the same run
@@ -11,6 +11,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 #include <string>
 #include <vector>
 
@@ -25,12 +26,16 @@ extern "C" void openblas_set_num_threads(int);
 #endif
 
 namespace rondo::ops {
+
+bool cpu_time = false;
+
 namespace {
 
 using cases::RecurrentCase;
 using cases::RecurrentProblem;
 
 double now() {
+  if (cpu_time) return static_cast<double>(std::clock()) / CLOCKS_PER_SEC;
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
@@ -168,7 +173,9 @@ int main(int argc, char** argv) {
   rondo::ops::Options options;
   for (int i = 1; i < argc; ++i) {
     const std::string flag = argv[i];
-    if (flag == "--json") {
+    if (flag == "--cpu-time") {
+      rondo::ops::cpu_time = true;
+    } else if (flag == "--json") {
       options.json = true;
     } else if (i + 1 < argc && flag == "--case") {
       options.only = argv[++i];
@@ -182,7 +189,8 @@ int main(int argc, char** argv) {
         if (p != nullptr) ++p;
       }
     } else {
-      std::fprintf(stderr, "usage: ops_bench [--threads 1,2] [--case NAME] [--rounds N] [--json]\n");
+      std::fprintf(stderr, "usage: ops_bench [--threads 1,2] [--case NAME] [--rounds N] [--json]"
+                   " [--cpu-time]\n");
       return 2;
     }
   }
