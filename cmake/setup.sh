@@ -85,7 +85,8 @@ rondo_cause() {   # LOG: one line, the tests that failed or the first error
     sed -n '/^The following tests FAILED:/,$ s/^[\t ]*[0-9]* - //p' "$1" | tr '\n' ',' |
       sed 's/,/, /g; s/, $//'
   else
-    { grep -aE -m 1 "${rondo_errors[@]}" -- "$1" || tail -n 1 -- "$1"; } | cut -c 1-400
+    { grep -aE -m 1 -A 3 "${rondo_errors[@]}" -- "$1" || tail -n 1 -- "$1"; } |
+      sed '1{/^CMake Error/!q}' | tr -s '\n ' ' ' | cut -c 1-400
   fi
 }
 

@@ -47,6 +47,10 @@ train() {
     --epochs "$epochs" --seed 1 --out "$out/model" -o json >"$events"
 }
 
+train_alone() {
+  "$rondo-train" --text "$text" --epochs "$epochs" --seed 1 --out "$out/model" -o json >"$events"
+}
+
 kill_a_worker() {
   local actor pid
   actor=$("$rondo" list actors -o json | objects | grep '"pid": *[1-9]' | head -n 1)
@@ -97,9 +101,32 @@ follow() {   # until the training run ends
   exec 3<&-
 }
 
+with_a_cluster() {
+  say "one head and two nodes: rondo up --nodes 2          log: $logs/cluster.log"
+  rondo_spawn "$logs/cluster.log" "$rondo" up --nodes 2
+  until_true 30 nodes_up || rondo_fail "the cluster did not come up in 30 s" "$logs/cluster.log"
+  say "training, 2 stages x 2 replicas, $text_bytes characters    log: $logs/train.log"
+  rondo_spawn "$logs/train.log" train
+  trainer=$spawned
+  follow
+  rondo_wait "$trainer" || rondo_fail "training failed" "$logs/train.log"
+  [ -n "$restarted" ] || rondo_fail "no restart was reported after the kill of $killed" "$events"
+}
+
+in_one_process() {
+  say "training in one process, $text_bytes characters    log: $logs/train.log"
+  killed=nobody
+  rondo_spawn "$logs/train.log" train_alone
+  trainer=$spawned
+  follow
+  rondo_wait "$trainer" || rondo_fail "training failed" "$logs/train.log"
+}
+
 rondo_start quickstart
 rondo_packages
-rondo_build release rondo rondo-train rondo-sample
+programs=(rondo-train rondo-sample)
+if [ -f "$root/runtime/cli/CMakeLists.txt" ]; then programs+=(rondo); fi
+rondo_build release "${programs[@]}"
 began=$SECONDS
 out="$root/build/quickstart/$(date +%Y%m%d-%H%M%S)-$$"
 text="$out/bible.txt" events="$out/train.jsonl" rondo="$build/bin/rondo"
@@ -109,18 +136,10 @@ export RONDO_HOME="$tmp/home"   # a cluster of its own: others on this machine a
 killed='' restarted='' val_loss='' half=0
 
 rondo_phase "text" make_text
-say "one head and two nodes: rondo up --nodes 2          log: $logs/cluster.log"
-rondo_spawn "$logs/cluster.log" "$rondo" up --nodes 2
-until_true 30 nodes_up || rondo_fail "the cluster did not come up within 30 s" "$logs/cluster.log"
-say "training 2 stages x 2 replicas on $text_bytes characters    log: $logs/train.log"
-rondo_spawn "$logs/train.log" train
-trainer=$spawned
-follow
-rondo_wait "$trainer" || rondo_fail "training failed" "$logs/train.log"
-[ -n "$restarted" ] || rondo_fail "no restart was reported after the kill of $killed" "$events"
+if [ -x "$rondo" ]; then with_a_cluster; else in_one_process; fi
 
 say "what it writes:"
-"$rondo" sample "$out/model/best.safetensors" --length 400 --temperature 0.7 --seed 1 |
+"$rondo-sample" "$out/model/best.safetensors" --length 400 --temperature 0.7 --seed 1 |
   fold -s -w 96 | sed 's/^/   /'
 cat <<END
 == done in $(rondo_took "$began") after the build
@@ -128,7 +147,7 @@ cat <<END
    checkpoint              $out/model/best.safetensors
    curve                   $out/model/curve.svg
    next:
-     ${rondo@Q} sample ${out@Q}/model/best.safetensors --prime 'In the beginning' --length 1000
-     ${rondo@Q} train --out ${out@Q}/model --resume --epochs $((epochs * 2))
+     ${rondo@Q}-sample ${out@Q}/model/best.safetensors --prime 'In the beginning' --length 1000
+     ${rondo@Q}-train --out ${out@Q}/model --resume --epochs $((epochs * 2))
      ${root@Q}/tests/run.sh
 END
