@@ -1,5 +1,8 @@
 #include <rondo/ops/executor.h>
 
+#include <algorithm>
+
+#include <tbb/info.h>
 #include <tbb/parallel_for.h>
 #include <tbb/task_arena.h>
 
@@ -8,7 +11,8 @@
 namespace rondo::ops {
 
 struct Executor::Arena {
-  explicit Arena(int threads) : slots(threads) {}
+  // More slots than TBB has threads would only earn a warning on stderr.
+  explicit Arena(int threads) : slots(std::min(threads, tbb::info::default_concurrency())) {}
   tbb::task_arena slots;
 };
 

@@ -38,8 +38,10 @@ double random_normal(const RandomKey& key, std::uint64_t index) {
 
 template <class T>
 void fill_uniform(const RandomKey& key, double low, double high, View<T> out) {
-  for (Dim i = 0; i < out.count(); ++i)
-    out[i] = static_cast<T>(low + (high - low) * random_uniform(key, static_cast<std::uint64_t>(i)));
+  for (Dim i = 0; i < out.count(); ++i) {
+    const double u = random_uniform(key, static_cast<std::uint64_t>(i));
+    out[i] = static_cast<T>(low + (high - low) * u);
+  }
 }
 
 template void fill_uniform(const RandomKey&, double, double, View<float>);

@@ -4,8 +4,8 @@
     PYTHON bench/ops/compare_torch.py BUILD/bin/ops_bench [--threads 2] [--rounds 5] [--cpu-time]
 
 Forward + backward of two layers, all gradients. A round runs our bench once and PyTorch as often;
-the ratio is the median over rounds of (PyTorch's time / ours). --cpu-time compares processor time, for
-one thread on a machine that others use too. Without torch it says so and ends with 0.
+the ratio is the median over rounds of (PyTorch's time / ours). --cpu-time compares processor time,
+for one thread on a machine that others use too. Without torch it says so and ends with 0.
 """
 import argparse
 import json
@@ -69,8 +69,8 @@ def main():
                 times.append(clock() - start)
             theirs.append(statistics.median(times))
         ratios = [b / a for a, b in zip(ours, theirs)]
-        print(f"{statistics.median(ratios):5.2f}x  [{min(ratios):.2f}, {max(ratios):.2f}]  {name:16s}"
-              f"  ours {statistics.median(ours) * 1e3:8.2f} ms"
+        print(f"{statistics.median(ratios):5.2f}x  [{min(ratios):.2f}, {max(ratios):.2f}]"
+              f"  {name:16s}  ours {statistics.median(ours) * 1e3:8.2f} ms"
               f"  PyTorch {statistics.median(theirs) * 1e3:8.2f} ms", flush=True)
     return 0
 

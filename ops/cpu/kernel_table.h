@@ -39,7 +39,7 @@ struct CellBackward {
   const T* h_before = nullptr;    // [rows], row stride h_stride, GRU
   const T* dy = nullptr;          // [rows], row stride h_stride
   std::int64_t h_stride = 0;
-  T* dh = nullptr;                // [rows], row stride 64: from the step after; GRU leaves dh·z there
+  T* dh = nullptr;                // [rows], row stride 64: of the step after; GRU leaves dh·z
 };
 
 template <class T>

@@ -4,6 +4,8 @@
 
 namespace rondo::ops {
 
-void fill_avx2(KernelTable<float>& table) { isa_avx2::fill_table<isa_avx2::Float16>(table, "avx2"); }
+void fill_avx2(KernelTable<float>& table) {
+  isa_avx2::fill_table<isa_avx2::Float16>(table, "avx2");
+}
 
 }  // namespace rondo::ops

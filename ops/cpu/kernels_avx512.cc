@@ -4,6 +4,8 @@
 
 namespace rondo::ops {
 
-void fill_avx512(KernelTable<float>& table) { isa_avx512::fill_table<isa_avx512::Float16>(table, "avx512"); }
+void fill_avx512(KernelTable<float>& table) {
+  isa_avx512::fill_table<isa_avx512::Float16>(table, "avx512");
+}
 
 }  // namespace rondo::ops

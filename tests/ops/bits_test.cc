@@ -114,7 +114,7 @@ TEST_P(BitsTest, EqualThoseOfTheMachineItself) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Targets, BitsTest, testing::Values("generic", "hsw", "skx", "clx", "cpx"),
-                         [](const auto& info) { return std::string(info.param); });
+                         [](const auto& target) { return std::string(target.param); });
 
 }  // namespace
 }  // namespace rondo::ops

@@ -86,8 +86,9 @@ struct RecurrentProblem {
     if (spec.ids) {
       ids = Tensor<std::int32_t>({shape.steps, shape.batch});
       for (Dim i = 0; i < all; ++i)
-        ids[i] = static_cast<std::int32_t>(random_bits({seed, 0, 0, 10}, static_cast<std::uint64_t>(i)) %
-                                           static_cast<std::uint64_t>(spec.inputs));
+        ids[i] = static_cast<std::int32_t>(
+            random_bits({seed, 0, 0, 10}, static_cast<std::uint64_t>(i)) %
+            static_cast<std::uint32_t>(spec.inputs));
     } else {
       dx = Tensor<T>(x.shape());
     }
