@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdio>
 
 #include <rondo/base/check.h>
 #include <rondo/base/limits.h>
@@ -402,7 +403,15 @@ void ProcessHost::on_message(ProcessId from, core::Message&& message) {
       return machine_.on_message(boot_time(), from, refused);
     }
   }
+  if (const auto* printed = std::get_if<core::LogLines>(&message)) return show(*printed);
   machine_.on_message(boot_time(), from, message);
+}
+
+void ProcessHost::show(const core::LogLines& printed) {
+  const std::string who = "(" + printed.label + ", " + printed.node_name + ", pid " + std::to_string(printed.pid) + ") ";
+  std::string text;
+  for (const std::string& line : printed.lines) text += who + line + "\n";
+  std::fwrite(text.data(), 1, text.size(), stderr);
 }
 
 void ProcessHost::on_call(ProcessId from, const core::CallHeader& head, ByteView payload,

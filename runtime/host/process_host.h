@@ -110,6 +110,7 @@ class ProcessHost final : public detail::Client, private core::ProcessPort, priv
   void hear_self();                        // what this process sent to itself
   void tell_fills();
   [[nodiscard]] DurationNs until_deadline(DurationNs at_most) const;
+  static void show(const core::LogLines&); // what a worker printed
   void find_hands();                       // somebody must execute what waits in runs_
 
   // ProcessPort [role]

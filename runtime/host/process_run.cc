@@ -228,7 +228,7 @@ core::Failure ProcessHost::failure_of_exception(const std::string& what) {
   } catch (...) {
   }
   return {code, "'" + what + "' on " + options_.label + " (pid " + std::to_string(::getpid()) +
-                    ") failed: " + rondo::describe_current_exception()};
+                    ") failed: " + detail::describe_current_exception()};
 }
 
 void ProcessHost::execute(core::RunId id) {
