@@ -18,84 +18,89 @@
 
 namespace rondo::core {
 
-// ---- talking
-// ------------------------------------------------------------------------------------------------------
+// ---- talking -----------------------------------------------------------------------------------
+// Where a process listens: comes before the first Send to it.
 struct Learn {
   Peer peer;
-};  // where a process listens: comes before the first Send to it
+};
+// Over the link: once, in order.
 struct Send {
   ProcessId to;
   Message message;
-};  // over the link: once, in order
+};
+// Outside the link: may be lost.
 struct Datagram {
   ProcessId to;
   Message message;
-};  // outside the link: may be lost
+};
+// It is dead: drop its link, never talk to it again.
 struct Forget {
   ProcessId process;
-};  // it is dead: drop its link, never talk to it again
+};
 
-// ---- the head's durable state
-// --------------------------------------------------------------------------------------- Rows are
-// written in the order of their numbers; on_durable(number) says that all up to `number` are on
-// disk. If a write fails the host answers kUnavailable to everyone and ends the head.
+// ---- the head's durable state ------------------------------------------------------------------
+// Rows are written in the order of their numbers; on_durable(number) says that all up to `number`
+// are on disk. If a write fails the host answers kUnavailable to everyone and ends the head.
 struct Persist {
   std::uint64_t number = 0;
   std::string key;
-  std::optional<Bytes> value;  // nullopt: the row goes
+  std::optional<Bytes> value;   // nullopt: the row goes
 };
 
-// ---- worker processes (node)
-// ---------------------------------------------------------------------------------------- The
-// worker says Hello to the node under this id, or on_process_exited tells why it did not.
+// ---- worker processes (node) -------------------------------------------------------------------
+// The worker says Hello to the node under this id, or on_process_exited tells why it did not.
 struct StartWorker {
   ProcessId worker;
   JobSpec job;
-  Shape shape;        // what it is started for: a hint for thread counts
-  ActorId actor;      // 0: for tasks
-  std::string label;  // for its log and its command line: "Counter c" or "tasks"
+  Shape shape;         // what it is started for: a hint for thread counts
+  ActorId actor;       // 0: for tasks, or kept warm
+  std::string label;   // for its log and its command line: "Counter c" or "tasks"
 };
-struct StopWorker {  // SIGKILL; on_process_exited follows
+// SIGKILL; on_process_exited follows.
+struct StopWorker {
   ProcessId worker;
   std::string cause;
 };
 
-// ---- the job's files (node)
-// -----------------------------------------------------------------------------------------
-// Executable and libraries, by content hash, in the node's cache. At home the host imports them
-// from the driver.
+// ---- the job's files (node) --------------------------------------------------------------------
+// Executable and libraries, by content hash, in the node's cache; at home the host imports them
+// from the driver. → on_files_checked(job, missing hashes or a failure)
 struct CheckFiles {
   JobSpec job;
   bool home = false;
-};                 // → on_files_checked(job, missing hashes or a failure)
-struct ReadFile {  // host sends Chunk or ChunkMissing to `to`
+};
+// The host sends Chunk or ChunkMissing to `to`.
+struct ReadFile {
   ProcessId to;
   RequestId request;
   std::string hash;
   std::uint64_t offset = 0;
 };
-struct WriteFile {   // pieces come in order; the last one (offset + size = total) makes the file
-                     // whole:
-  std::string hash;  // → on_file_written(hash, ok), where ok says that the content has this hash
+// Pieces come in order; the one with offset + size = total makes the file whole:
+// → on_file_written(hash, ok), where ok says that the content has this hash.
+struct WriteFile {
+  std::string hash;
   std::uint64_t offset = 0;
   std::uint64_t total = 0;
   Bytes bytes;
 };
 
-// ---- the store (node)
-// -------------------------------------------------------------------------------------------------
-struct CreateExtent {  // → on_extent_created(extent, fd or -1)
+// ---- the store (node) --------------------------------------------------------------------------
+// → on_extent_created(extent, fd or -1)
+struct CreateExtent {
   std::uint32_t extent = 0;
   std::uint64_t bytes = 0;
 };
 struct DestroyExtent {
   std::uint32_t extent = 0;
 };
-struct WatchExtent {  // freed: → on_extent_unheld once no living process's hold table names it
+// It was freed: → on_extent_unheld once no living process's hold table names it.
+struct WatchExtent {
   std::uint32_t extent = 0;
   std::uint32_t generation = 0;
 };
-struct ReadChunk {  // host sends Chunk{request, offset, total, bytes} to `to`
+// The host sends Chunk{request, offset, total, bytes} to `to`.
+struct ReadChunk {
   ProcessId to;
   RequestId request;
   std::uint32_t extent = 0;
@@ -109,16 +114,15 @@ struct WriteChunk {
   Bytes bytes;
 };
 
-// ---- membership (node)
-// ------------------------------------------------------------------------------------------------
+// ---- membership (node) -------------------------------------------------------------------------
+// Write it into the page that the workers read: past it they stay silent.
 struct RenewTerm {
   TimeNs until;
-};                   // write it into the page that the workers read: past it they stay silent
-struct Fenced {};    // the term ran out (the page says so by itself): for logs and checkers
-struct Unfenced {};  // the head confirmed the node again
+};
+struct Fenced {};     // the term ran out (the page says so by itself): for logs and checkers
+struct Unfenced {};   // the head confirmed the node again
 
-// ---- people
-// -------------------------------------------------------------------------------------------------------------
+// ---- people ------------------------------------------------------------------------------------
 // Rows for `rondo list`: the host makes a JSON array of objects of it and sends Inspected.
 using ListingCell = std::variant<std::string, std::int64_t>;
 using ListingRow = std::vector<std::pair<std::string, ListingCell>>;
@@ -130,20 +134,22 @@ struct Answer {
   RequestId request;
   Listing listing;
 };
+// The log of a worker or actor: the host sends Inspected.
 struct ShowLog {
   ProcessId to;
   RequestId request;
   std::string id;
-};  // of a worker or actor: the host sends Inspected
-
-struct Exit {       // this head or node must end: every worker of it first
-  Failure failure;  // kUnavailable: refused by the head; kCancelled: asked to
 };
 
-using Effect =
-    std::variant<Learn, Send, Datagram, Forget, Persist, StartWorker, StopWorker, CheckFiles,
-                 ReadFile, WriteFile, CreateExtent, DestroyExtent, WatchExtent, ReadChunk,
-                 WriteChunk, RenewTerm, Fenced, Unfenced, Answer, ShowLog, Exit>;
+// This head or node must end, every worker of it first. What was sent before still leaves.
+struct Exit {
+  Failure failure;   // kUnavailable: refused by the head; kCancelled: asked to
+};
+
+using Effect = std::variant<Learn, Send, Datagram, Forget, Persist, StartWorker, StopWorker,
+                            CheckFiles, ReadFile, WriteFile, CreateExtent, DestroyExtent,
+                            WatchExtent, ReadChunk, WriteChunk, RenewTerm, Fenced, Unfenced,
+                            Answer, ShowLog, Exit>;
 
 struct Effects {
   std::vector<Effect> list;

@@ -1,0 +1,204 @@
+#include <rondo/base/check.h>
+#include <rondo/core/head.h>
+#include <rondo/core/rows.h>
+
+// Head: births, names, placement, deaths.
+
+namespace rondo::core {
+
+void Head::on(Step& step, ProcessId from, const SpawnActor& spawn) {
+  const Member* asker = members_.find(from);
+  if (asker == nullptr) return;
+  if (jobs_.living(spawn.spec.job) == nullptr) {
+    ActorInfo dead;
+    dead.id = spawn.spec.id;
+    dead.name = spawn.spec.name;
+    dead.class_name = spawn.spec.class_name;
+    dead.state = ActorState::kDead;
+    dead.cause = "its job has ended";
+    answer(step, asker->info.id, {}, dead);
+    return;
+  }
+  watch(asker->info.id, spawn.spec.id);
+  if (!actors_.spawn(step.now, spawn.spec)) {
+    const ActorEntry* entry = actors_.find(spawn.spec.id);
+    if (entry->confirmed) answer(step, asker->info.id, {}, entry->info);
+  } else if (killed_early_.erase(spawn.spec.id) != 0) {
+    actors_.end(spawn.spec.id, "it was killed", ErrorCode::kActorDied);
+  }
+}
+
+void Head::on(Step& step, ProcessId from, const WatchActor& ask) {
+  const Member* asker = members_.find(from);
+  if (asker == nullptr) return;
+  const NodeId node = asker->info.id;
+  const ActorEntry* entry =
+      ask.actor ? actors_.find(ask.actor) : actors_.find_name(ask.name);
+  if (entry == nullptr) {
+    ActorInfo unknown;
+    unknown.id = ask.actor;
+    unknown.name = ask.name;
+    answer(step, node, ask.request, unknown);
+    if (ask.actor) watch(node, ask.actor);   // its SpawnActor may still be on the way
+    return;
+  }
+  watch(node, entry->info.id);
+  if (entry->confirmed) {
+    answer(step, node, ask.request, entry->info);
+  } else if (question_count_ < kQuestionsMax) {
+    questions_[entry->info.id].push_back({node, ask.request});
+    ++question_count_;
+  }
+}
+
+void Head::on(Step& step, ProcessId from, const KillActor& kill) {
+  const Member* asker = members_.find(from);
+  if (asker == nullptr) return;
+  const ActorEntry* entry = actors_.find(kill.actor);
+  if (entry == nullptr) {
+    ActorInfo dead;
+    dead.id = kill.actor;
+    dead.state = ActorState::kDead;
+    dead.cause = "it was killed, or its job has ended";
+    if (killed_early_.size() < kWatchesMax) killed_early_.insert(kill.actor);
+    answer(step, asker->info.id, {}, dead);
+    return;
+  }
+  if (entry->info.state == ActorState::kDead) {
+    answer(step, asker->info.id, {}, entry->info);
+    return;
+  }
+  const NodeId node = entry->info.node;
+  const Incarnation incarnation = entry->info.incarnation;
+  actors_.end(kill.actor, "it was killed", ErrorCode::kActorDied);
+  watch(asker->info.id, kill.actor);
+  if (node) stop_on(step, node, kill.actor, incarnation, "it was killed");
+}
+
+void Head::on(Step& step, ProcessId from, const ActorStarted& started) {
+  const Member* member = members_.find(from);
+  if (member == nullptr) return;
+  ActorInfo said = started.actor;
+  said.node = member->info.id;
+  if (!actors_.started(step.now, said))
+    stop_on(step, said.node, said.id, said.incarnation, "it is not wanted any more");
+}
+
+void Head::on(Step& step, ProcessId from, const ActorExited& exit) {
+  const Member* member = members_.find(from);
+  const ActorEntry* entry = actors_.find(exit.actor);
+  if (member == nullptr || entry == nullptr || entry->info.node != member->info.id) return;
+  actors_.exited(step.now, exit.actor, exit.incarnation, exit.cause);
+}
+
+// A node says what lives there and what died: what this head's rows expect there is compared.
+void Head::reconcile(Step& step, const NodeJoin& join) {
+  const NodeId node = join.node.id;
+  std::set<ActorId> spoken_of;
+  for (ActorInfo said : join.living) {
+    said.node = node;
+    const bool ours = said.state == ActorState::kAlive
+                          ? actors_.started(step.now, said)
+                          : actors_.starting(said.id, said.incarnation, node);
+    if (ours) {
+      spoken_of.insert(said.id);
+    } else {
+      stop_on(step, node, said.id, said.incarnation, "it is not wanted any more");
+    }
+  }
+  for (const ActorInfo& said : join.deaths) {
+    const ActorEntry* entry = actors_.find(said.id);
+    if (entry == nullptr || entry->info.node != node) continue;
+    actors_.exited(step.now, said.id, said.incarnation, said.cause);
+  }
+  for (const ActorId id : actors_.placed_on(node)) {
+    if (spoken_of.contains(id)) continue;
+    // It was never told: the head died between the row and the message.
+    RONDO_CHECK(actors_.starting(id, actors_.find(id)->info.incarnation, node));
+    start_on(step, id);
+  }
+}
+
+std::vector<Candidate> Head::candidates() const {
+  std::vector<Candidate> out;
+  for (const auto& [id, member] : members_.members()) {
+    if (!member.joined) continue;
+    out.push_back({id, member.info.name, member.info.total, member.info.free, actors_.load(id),
+                   actors_.count(id), !member.suspected});
+  }
+  return out;
+}
+
+void Head::place_due(Step& step) {
+  for (const ActorId id : actors_.due(step.now)) place_one(step, id);
+}
+
+void Head::place_one(Step& step, ActorId id) {
+  const ActorEntry& entry = *actors_.find(id);
+  const Job* job = jobs_.living(entry.spec.job);
+  RONDO_CHECK(job != nullptr);
+  const std::vector<Candidate> all = candidates();
+  const Placement placement = place(entry.spec.shape, job->spec.home, all);
+  if (placement.verdict == PlacementVerdict::kPlaced) {
+    actors_.assign(id, placement.node);
+    start_on(step, id);
+    return;
+  }
+  if (placement.verdict == PlacementVerdict::kLater || all.empty() || step.now < settled_at_) {
+    const TimeNs again = step.now + kRetryPlacement;
+    actors_.wait_until(id, step.now < settled_at_ ? std::min(again, settled_at_) : again);
+    return;
+  }
+  const Candidate* largest = &all.front();
+  for (const Candidate& c : all)
+    if (largest->total < c.total) largest = &c;
+  actors_.end(id,
+              "it needs " + describe(entry.spec.shape) + " on one node, and the largest (" +
+                  largest->name + ") has " + describe(largest->total) +
+                  ": ask for less, or add a node",
+              ErrorCode::kInvalid);
+}
+
+void Head::start_on(Step& step, ActorId id) {
+  const ActorEntry& entry = *actors_.find(id);
+  const Member* member = members_.find(entry.info.node);
+  const Job* job = jobs_.living(entry.spec.job);
+  RONDO_CHECK(member != nullptr && member->joined && job != nullptr);
+  step.effects.send(member->info.peer.id,
+                    StartActor{entry.spec, entry.info.incarnation, job->spec});
+}
+
+void Head::stop_on(Step& step, NodeId node, ActorId id, Incarnation incarnation,
+                   const std::string& cause) {
+  const Member* member = members_.find(node);
+  if (member != nullptr && member->joined)
+    step.effects.send(member->info.peer.id, StopActor{id, incarnation, cause});
+}
+
+void Head::watch(NodeId node, ActorId id) {
+  if (watchers_.contains(id) || watchers_.size() < kWatchesMax) watchers_[id].insert(node);
+}
+
+void Head::answer(Step& step, NodeId node, RequestId request, const ActorInfo& info) {
+  const Member* member = members_.find(node);
+  if (member != nullptr && member->joined)
+    step.effects.send(member->info.peer.id, ActorUpdate{request, info});
+}
+
+void Head::tell_changes(Step& step) {
+  const ActorDirectory::Changes changes = actors_.take_changes();
+  for (const ActorId id : changes.rows)
+    step.effects.add(Persist{0, actor_key(id), encode(actors_.row(id))});
+  for (const ActorId id : changes.told) {
+    const ActorEntry& entry = *actors_.find(id);
+    if (const auto it = watchers_.find(id); it != watchers_.end())
+      for (const NodeId node : it->second) answer(step, node, {}, entry.info);
+    const auto asked = questions_.find(id);
+    if (asked == questions_.end() || !entry.confirmed) continue;
+    for (const Question& q : asked->second) answer(step, q.node, q.request, entry.info);
+    question_count_ -= asked->second.size();
+    questions_.erase(asked);
+  }
+}
+
+}  // namespace rondo::core
