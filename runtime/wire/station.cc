@@ -10,10 +10,6 @@
 
 namespace rondo::wire {
 
-namespace {
-constexpr std::size_t kFramePayloadMax = limits::kFrameBytesMax - core::kFrameHeadBytes;
-}  // namespace
-
 struct Station::PeerState {
   PeerState(ProcessId peer, std::size_t slot_, const Options& options)
       : id(peer), slot(slot_), link(options.self.id, peer, options.token, options.link) {}
@@ -143,7 +139,7 @@ void Station::close(PeerState& peer) {
   peer.closed_bytes += peer.open.size();
   peer.closed.push_back(std::move(peer.open));
   peer.open.clear();
-  if (peer.closed_bytes > kBacklogBytesMax)
+  if (peer.closed_bytes > options_.backlog_bytes_max)
     break_link(peer, "it takes nothing, and too much waits for it");
 }
 
@@ -411,7 +407,7 @@ void Station::check_invariants() const {
     RONDO_CHECK_EQ(peer->slot, slot);
     RONDO_CHECK(!forgotten_.contains(peer->id));
     RONDO_CHECK(by_id_.at(peer->id) == peer);
-    RONDO_CHECK_LE(peer->closed_bytes, kBacklogBytesMax);
+    RONDO_CHECK_LE(peer->closed_bytes, options_.backlog_bytes_max);
     peer->link.check_invariants();
     if (const auto due = peer->link.next_deadline(); due && !peer->broken && !peer->dirty)
       RONDO_CHECK(earliest_ <= *due);

@@ -30,7 +30,7 @@
 // whoever calls it. A frame with a wrong token, of another version or for another process is
 // dropped before anything is decoded, and counted; of another version's frames only Hello and
 // Refused are read, so that a refusal can be said in words. A record that does not decode, or a
-// backlog beyond kBacklogBytesMax, breaks the link: nothing more goes either way, and take_broken()
+// backlog beyond backlog_bytes_max, breaks the link: nothing more goes either way, and take_broken()
 // tells the owner, who treats the peer as dead.
 //
 // One thread at a time: the one that has the loop's role. Never blocks, never reads a clock.
@@ -62,7 +62,6 @@ struct Broken {
 
 class Station {
  public:
-  static constexpr std::size_t kBacklogBytesMax = std::size_t{512} << 20;   // behind a full link
   static constexpr std::size_t kPeersMax = 65'536;
   // remembered, so that their late frames stay unheard
   static constexpr std::size_t kForgottenMax = 65'536;
@@ -71,6 +70,7 @@ class Station {
     core::Peer self;
     core::Token token;
     core::Link::Options link = {};
+    std::size_t backlog_bytes_max = std::size_t{512} << 20;   // of one peer, behind a full link
   };
   struct Stats {                       // frames and records since the start
     std::uint64_t frames_out = 0;
