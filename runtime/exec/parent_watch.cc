@@ -1,16 +1,17 @@
 #include <rondo/exec/parent_watch.h>
 
 #include <poll.h>
-#include <sys/pidfd.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <string>
 
+#include <rondo/exec/pidfd.h>
+
 namespace rondo::exec {
 
 Result<ParentWatch> ParentWatch::begin(pid_t parent) {
-  OwnedFd pidfd(::pidfd_open(parent, 0));  // close-on-exec by itself
+  OwnedFd pidfd = open_pidfd(parent);  // close-on-exec by itself
   const int number = errno;
   // Looked at after the opening: if it is our parent now, the descriptor is of it and of nobody
   // later.

@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <signal.h>
-#include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -15,6 +14,7 @@
 #include <memory>
 
 #include <rondo/base/check.h>
+#include <rondo/exec/pidfd.h>
 
 namespace rondo::exec {
 
@@ -220,7 +220,7 @@ Result<Launched> carry_out(const LaunchSpec& spec) {
     return failure_of(child, failed);
   }
   // The child was not waited for, so its number cannot have passed to another process.
-  Launched launched{pid, OwnedFd(::pidfd_open(pid, 0))};
+  Launched launched{pid, open_pidfd(pid)};
   if (launched.pidfd) return launched;
   const int why = errno;
   ::kill(pid, SIGKILL);

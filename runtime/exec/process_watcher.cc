@@ -4,7 +4,6 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/epoll.h>
-#include <sys/pidfd.h>
 #include <sys/wait.h>
 
 #include <array>
@@ -12,6 +11,7 @@
 #include <chrono>
 
 #include <rondo/base/check.h>
+#include <rondo/exec/pidfd.h>
 
 namespace rondo::exec {
 
@@ -63,11 +63,10 @@ void ProcessWatcher::watch_child(ProcessId process, Launched child) {
 }
 
 Result<void> ProcessWatcher::watch_other(ProcessId process, pid_t pid) {
-  OwnedFd pidfd(::pidfd_open(pid, 0));
+  OwnedFd pidfd = open_pidfd(pid);
   if (!pidfd)
     return Error(ErrorCode::kNotFound,
                  "process " + std::to_string(pid) + " cannot be watched: " + errno_text(errno));
-  ::fcntl(pidfd.get(), F_SETFD, FD_CLOEXEC);
   add({process, pid, std::move(pidfd), false, false});
   return {};
 }
@@ -122,7 +121,7 @@ std::vector<Exit> ProcessWatcher::poll() {
 bool ProcessWatcher::signal(ProcessId process, int number) {
   const auto at = keys_.find(process);
   if (at == keys_.end()) return false;
-  return ::pidfd_send_signal(watched_.at(at->second).pidfd.get(), number, nullptr, 0) == 0;
+  return send_signal(watched_.at(at->second).pidfd, number);
 }
 
 bool ProcessWatcher::kill(ProcessId process) { return signal(process, SIGKILL); }
@@ -141,7 +140,7 @@ std::vector<Exit> ProcessWatcher::wait_all(DurationNs limit) {
         std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
     if (left.count() <= 0 && !killed) {
       for (const auto& [key, watched] : watched_)
-        if (watched.child) ::pidfd_send_signal(watched.pidfd.get(), SIGKILL, nullptr, 0);
+        if (watched.child) send_signal(watched.pidfd, SIGKILL);
       killed = true;
     }
     pollfd waiting{epoll_.get(), POLLIN, 0};

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include <cerrno>
+#include <fstream>
 #include <string>
 
 #ifndef MADV_POPULATE_READ
@@ -16,6 +17,17 @@ namespace rondo::store {
 
 namespace {
 constexpr std::uint64_t kHugePage = std::uint64_t{2} << 20;
+
+constexpr std::uint64_t kAskFirst = std::uint64_t{16} << 20;
+
+// What the kernel could give without killing anybody; unknown is a lot.
+std::uint64_t available_bytes() {
+  std::ifstream file("/proc/meminfo");
+  std::uint64_t kilobytes = 0;
+  for (std::string key, unit; file >> key >> kilobytes; std::getline(file, unit))
+    if (key == "MemAvailable:") return kilobytes << 10;
+  return UINT64_MAX;
+}
 
 Error memory_error(const std::string& what, int number) {
   return {ErrorCode::kOverloaded, what + ": " + errno_text(number)};
@@ -34,6 +46,10 @@ Result<OwnedFd> make_memory(const char* name, std::uint64_t bytes) {
 }
 
 Result<void> make_pages(int fd, std::uint64_t bytes) {
+  // A memfd has no limit of its own: asked for more than there is, the kernel kills somebody instead
+  // of answering. The node's bound keeps away from that; this is for a bound that was set too high.
+  if (bytes >= kAskFirst && bytes > available_bytes())
+    return memory_error("no memory for an object of " + std::to_string(bytes) + " bytes", ENOMEM);
   // Huge pages, where the system has them, are cleared several times as fast as small ones. Only an
   // advised map gets them; what this leaves out, fallocate makes and answers for.
   if (bytes >= kHugePage) {
