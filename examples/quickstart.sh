@@ -10,7 +10,7 @@ fi
 . "$(dirname -- "${BASH_SOURCE[0]}")/../cmake/setup.sh"
 
 text_bytes=1100000   # the first quarter of the King James Bible
-epochs=4
+epochs=3
 
 # ------------------------------------------------------------------------------------ small helpers
 
