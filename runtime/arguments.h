@@ -153,7 +153,7 @@ EncodedArguments encode_call(Client& client, A&&... argument) {
                 "default arguments do not exist through a pointer)");
   if constexpr (Takes::kCount == sizeof...(A)) {
     constexpr bool fits = []<class... P>(Parameters<P...>*) {
-      return (true & ... & check_argument<P, std::remove_cvref_t<A>>());
+      return (true && ... && check_argument<P, std::remove_cvref_t<A>>());
     }(static_cast<Takes*>(nullptr));
     if constexpr (fits)
       return encode_all(client, static_cast<Takes*>(nullptr), std::forward<A>(argument)...);
@@ -168,6 +168,11 @@ template <class A>
 using spawn_value_t =
     std::conditional_t<std::is_convertible_v<const A&, std::string_view> && !is_ref<std::decay_t<A>>,
                        std::string, std::decay_t<A>>;
+template <class A>
+decltype(auto) spawn_value(const A& argument) {
+  if constexpr (std::is_same_v<spawn_value_t<A>, A>) return (argument);
+  else return spawn_value_t<A>(argument);
+}
 
 struct Number {                  // any arithmetic value, to be converted if it fits
   enum class Kind : std::uint8_t { kNone, kSigned, kUnsigned, kReal };

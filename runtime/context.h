@@ -74,7 +74,7 @@ class Context {
     detail::Client& client = detail::client_of(session_);
     const detail::RegisteredClass& target = session_.entries->actor_class(std::type_index(typeid(T)));
     detail::SpawnWriter out(target, sizeof...(A));
-    (out.template add<detail::spawn_value_t<A>>(argument), ...);
+    (out.template add<detail::spawn_value_t<A>>(detail::spawn_value(argument)), ...);
     return Actor<T>(client.spawn(target.name, options, out.take()), Incarnation{}, &session_);
   }
 

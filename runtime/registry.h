@@ -150,7 +150,7 @@ class Registry {
 
   template <class T, class... P>
   ActorRegistration<T> actor(std::string name) {
-    constexpr bool fits = (true & ... & detail::check_parameter<P>());
+    constexpr bool fits = (true && ... && detail::check_parameter<P>());
     static_assert(std::is_constructible_v<T, P...> || std::is_constructible_v<T, Context&, P...> ||
                       (std::is_aggregate_v<T> && requires { T{std::declval<P>()...}; }),
                   "rondo: the class has no constructor that takes these types (its Context& is not named)");

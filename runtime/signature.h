@@ -84,7 +84,7 @@ struct SignatureOf {
   using Takes = Parameters<P...>;
   using Plain = R(P...);                       // what lookups compare: without noexcept
   static constexpr bool kContext = false;
-  static consteval bool check() { return (check_result<R>() & ... & check_parameter<P>()); }
+  static consteval bool check() { return (check_result<R>() && ... && check_parameter<P>()); }
 };
 template <class R, bool Const, class... P>
 struct SignatureOf<R, Const, Context&, P...> {
@@ -92,7 +92,7 @@ struct SignatureOf<R, Const, Context&, P...> {
   using Takes = Parameters<P...>;
   using Plain = R(Context&, P...);
   static constexpr bool kContext = true;
-  static consteval bool check() { return (check_result<R>() & ... & check_parameter<P>()); }
+  static consteval bool check() { return (check_result<R>() && ... && check_parameter<P>()); }
 };
 
 // Of a function type, as in `int(double) const noexcept`.

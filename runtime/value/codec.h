@@ -60,7 +60,8 @@ constexpr bool is_view = false;   // string_view and span: containers.h
 
 template <class T>
 std::string scalar_name() {
-  using Plain = std::conditional_t<std::is_enum_v<T>, std::underlying_type<T>, std::type_identity<T>>::type;
+  using Plain = typename std::conditional_t<std::is_enum_v<T>, std::underlying_type<T>,
+                                            std::type_identity<T>>::type;
   const std::string bits = std::to_string(sizeof(T) * 8);
   std::string name = std::is_enum_v<T> ? "enum " : "";
   if (std::is_same_v<Plain, bool>) return name + "bool";
