@@ -114,10 +114,15 @@ TEST(Codec, CutsSentencesAtTheirLimitAndNotInsideACharacter) {
 // Inspect and EndJob have the same shape and other limits: what no sender of ours would write is
 // smuggled in by changing the union's number (behind the segment table and the root pointer).
 TEST(Codec, RefusesATextLongerThanItsLimit) {
-  const auto as_end_job = [](std::size_t size) {
+  const auto union_number = [](Bytes& bytes) {
+    std::uint32_t more_segments = 0;
+    std::memcpy(&more_segments, bytes.data(), sizeof(more_segments));
+    return bytes.data() + (more_segments + 3) / 2 * 8 + 8;
+  };
+  const auto as_end_job = [&](std::size_t size) {
     Bytes bytes = encode(core::Inspect{RequestId{5}, std::string(size, 'n')});
-    const Bytes end_job = encode(core::EndJob{JobId{5}, "n"});
-    std::memcpy(bytes.data() + 16, end_job.data() + 16, 8);
+    Bytes end_job = encode(core::EndJob{JobId{5}, "n"});
+    std::memcpy(union_number(bytes), union_number(end_job), 8);
     return bytes;
   };
   const auto short_enough = decode(as_end_job(limits::kErrorBytesMax));
