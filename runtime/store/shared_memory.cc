@@ -46,8 +46,9 @@ Result<OwnedFd> make_memory(const char* name, std::uint64_t bytes) {
 }
 
 Result<void> make_pages(int fd, std::uint64_t bytes) {
-  // A memfd has no limit of its own: asked for more than there is, the kernel kills somebody instead
-  // of answering. The node's bound keeps away from that; this is for a bound that was set too high.
+  // A memfd has no limit of its own: asked for more than there is, the kernel kills somebody
+  // instead of answering. The node's bound keeps away from that; this is for a bound that was set
+  // too high.
   if (bytes >= kAskFirst && bytes > available_bytes())
     return memory_error("no memory for an object of " + std::to_string(bytes) + " bytes", ENOMEM);
   // Huge pages, where the system has them, are cleared several times as fast as small ones. Only an

@@ -26,7 +26,7 @@ TEST(Image, IsThisProgramWithItsLibraries) {
   EXPECT_TRUE(has("libstdc++.so"));
   EXPECT_FALSE(has("libc.so"));
   EXPECT_FALSE(has("ld-linux"));
-  const std::string& line = image.library_lines().at(0);
+  const std::string line = image.library_lines().at(0);
   EXPECT_EQ(line, image.libraries[0].hash + " " + image.libraries[0].name);
 }
 
