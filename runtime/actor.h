@@ -4,16 +4,18 @@
 
 #include <rondo/arguments.h>
 
-// Actor<T>: a handle to an object of class T that lives in some worker. Calls through one handle, and from one
-// caller, are done in the order in which they were made.
+// Actor<T>: a handle to an object of class T that lives in some worker. Calls through one handle,
+// and from one caller, are done in the order in which they were made.
 //
 //   rondo::Ref<int> a = counter.call(&Counter::add, 5);
-//   rondo::Ref<int> b = counter.call<int(int)>(&Counter::mul, 2);   // an overload: name the signature
+// An overload: name the signature.
+//   rondo::Ref<int> b = counter.call<int(int)>(&Counter::mul, 2);
 //
-// A small value: copy it, pass it to tasks, put it inside values; it works wherever it arrives. It does not
-// keep the actor alive: an actor ends by kill, when its restarts are spent, or with its job. `call` never
-// waits and throws only kInvalid; what goes wrong later arrives at get. After a restart a handle reaches the
-// new object; a bound() one fails with kActorDied instead. Any thread may call.
+// A small value: copy it, pass it to tasks, put it inside values; it works wherever it arrives. It
+// does not keep the actor alive: an actor ends by kill, when its restarts are spent, or with its
+// job. `call` never waits and throws only kInvalid; what goes wrong later arrives at get. After a
+// restart a handle reaches the new object; a bound() one fails with kActorDied instead. Any thread
+// may call.
 
 namespace rondo {
 
@@ -26,8 +28,10 @@ class Actor {
 
   template <class M, class C, class... A>
   auto call(M C::* method, A&&... argument) const {
-    static_assert(std::is_function_v<M>, "rondo: call() takes a member function, as in &Counter::add");
-    static_assert(std::is_base_of_v<C, T>, "rondo: this method belongs to another class than the actor's");
+    static_assert(std::is_function_v<M>,
+                  "rondo: call() takes a member function, as in &Counter::add");
+    static_assert(std::is_base_of_v<C, T>,
+                  "rondo: this method belongs to another class than the actor's");
     using S = detail::Signature<M>;
     constexpr bool ok = S::check();
     if constexpr (ok) {
@@ -38,7 +42,8 @@ class Actor {
     }
   }
 
-  // A handle to the object that lives now: its calls never reach a later incarnation. Waits for its birth.
+  // A handle to the object that lives now: its calls never reach a later incarnation. Waits for its
+  // birth.
   [[nodiscard]] Actor bound(std::optional<DurationNs> timeout = std::nullopt) const {
     return Actor(id_, detail::client_of(session()).bind(id_, timeout), session_);
   }
@@ -63,7 +68,9 @@ class Actor {
 
 template <class T>
 struct Codec<Actor<T>> {
-  static void type(detail::TypeName& name) { name.text += std::string("actor ") + typeid(T).name(); }
+  static void type(detail::TypeName& name) {
+    name.text += std::string("actor ") + typeid(T).name();
+  }
   static void write(Writer& out, const Actor<T>& value) {
     out.put(value.id().creator.value);
     out.put(value.id().number);

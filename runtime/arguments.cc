@@ -36,7 +36,8 @@ Bytes to_integer(const Number& n) {
       return std::in_range<T>(value) ? bytes_of(static_cast<T>(value)) : Bytes();
     }
     case Number::Kind::kReal: {
-      const double low = std::ldexp(std::is_signed_v<T> ? -1.0 : 0.0, std::numeric_limits<T>::digits);
+      const double low =
+          std::ldexp(std::is_signed_v<T> ? -1.0 : 0.0, std::numeric_limits<T>::digits);
       const double high = std::ldexp(1.0, std::numeric_limits<T>::digits);
       const bool fits = n.real >= low && n.real < high && std::trunc(n.real) == n.real;
       return fits ? bytes_of(static_cast<T>(n.real)) : Bytes();
@@ -67,14 +68,15 @@ Bytes to_real(const Number& n) {
 
 }  // namespace
 
-// ---- calls -----------------------------------------------------------------------------------------------
+// ---- calls --------------------------------------------------------------------------------------
 
 std::size_t ArgumentWriter::padded(std::size_t bytes) { return kHeaderBytes + round_up(bytes); }
 
 bool ArgumentWriter::is_large(std::size_t bytes) { return bytes > limits::kInlineBytesMax; }
 
 ArgumentWriter::Slot ArgumentWriter::depend(const CellRef& cell) {
-  if (!cell) throw Error(ErrorCode::kInvalid, "an empty Ref is no argument: it stands for no value");
+  if (!cell)
+    throw Error(ErrorCode::kInvalid, "an empty Ref is no argument: it stands for no value");
   const auto number = static_cast<std::uint32_t>(arguments_.refs.size());
   arguments_.refs.push_back(cell);
   arguments_.awaited.push_back(number);
@@ -103,7 +105,7 @@ std::span<std::byte> ArgumentWriter::next(const Slot& slot) {
   return {at + kHeaderBytes, slot.bytes};
 }
 
-// ---- constructors ----------------------------------------------------------------------------------------
+// ---- constructors -------------------------------------------------------------------------------
 
 Bytes convert_number(const Number& from, std::string_view to) {
   if (to == "i8") return to_integer<std::int8_t>(from);
@@ -128,13 +130,15 @@ SpawnWriter::SpawnWriter(const RegisteredClass& target, std::size_t count) : tar
 }
 
 void SpawnWriter::mismatch(const std::string& mine) const {
-  throw Error(ErrorCode::kInvalid, "parameter " + std::to_string(next_ + 1) + " of the constructor of " +
-                                       target_.name + " is registered as " + target_.constructor[next_] +
+  throw Error(ErrorCode::kInvalid, "parameter " + std::to_string(next_ + 1) +
+                                       " of the constructor of " + target_.name +
+                                       " is registered as " + target_.constructor[next_] +
                                        ", spawn was given " + mine + ", which does not fit");
 }
 
 void SpawnWriter::depend(const CellRef& cell) {
-  if (!cell) throw Error(ErrorCode::kInvalid, "an empty Ref is no argument: it stands for no value");
+  if (!cell)
+    throw Error(ErrorCode::kInvalid, "an empty Ref is no argument: it stands for no value");
   const std::size_t at = arguments_.payload.size();
   arguments_.payload.resize(at + kHeaderBytes);
   write_header(arguments_.payload.data() + at, core::ArgumentKind::kRef, arguments_.refs.size());
@@ -146,9 +150,9 @@ void SpawnWriter::depend(const CellRef& cell) {
 void SpawnWriter::inline_value(const Bytes& bytes) {
   const std::size_t at = arguments_.payload.size();
   if (at + bytes.size() > limits::kSpawnBytesMax)
-    throw Error(ErrorCode::kInvalid,
-                "the arguments of " + target_.name + "'s constructor exceed " +
-                    std::to_string(limits::kSpawnBytesMax) + " bytes: put large ones and give the Ref");
+    throw Error(ErrorCode::kInvalid, "the arguments of " + target_.name + "'s constructor exceed " +
+                                         std::to_string(limits::kSpawnBytesMax) +
+                                         " bytes: put large ones and give the Ref");
   arguments_.payload.resize(at + kHeaderBytes + round_up(bytes.size()));
   write_header(arguments_.payload.data() + at, core::ArgumentKind::kInline, bytes.size());
   std::memcpy(arguments_.payload.data() + at + kHeaderBytes, bytes.data(), bytes.size());

@@ -7,11 +7,13 @@
 #include <rondo/session.h>
 #include <rondo/signature.h>
 
-// The caller's side of a call: its arguments, converted to the parameters' types, become one payload.
+// The caller's side of a call: its arguments, converted to the parameters' types, become one
+// payload.
 //
-// A value is written inline; one above limits::kInlineBytesMax is put into the store first and travels as a
-// ref. A Ref where a value is wanted becomes a dependency. What does not fit is refused at compile time, in
-// words; a constructor's arguments are checked when spawn is called, against what was registered.
+// A value is written inline; one above limits::kInlineBytesMax is put into the store first and
+// travels as a ref. A Ref where a value is wanted becomes a dependency. What does not fit is
+// refused at compile time, in words; a constructor's arguments are checked when spawn is called,
+// against what was registered.
 //
 // Users do not call this.
 
@@ -75,8 +77,9 @@ consteval bool check_argument() {
   using V = travelling_t<P>;
   if constexpr (is_ref<A> && !is_ref<V>) {
     constexpr bool exact = std::is_same_v<typename A::Value, V>;
-    static_assert(exact, "rondo: a Ref<U> fits only where U is exactly the parameter's type, or the "
-                         "parameter is Ref<U>: a ref's value is not converted");
+    static_assert(exact,
+                  "rondo: a Ref<U> fits only where U is exactly the parameter's type, or the "
+                  "parameter is Ref<U>: a ref's value is not converted");
     return exact;
   } else if constexpr (is_ref<A>) {
     constexpr bool exact = std::is_same_v<A, V>;
@@ -84,8 +87,9 @@ consteval bool check_argument() {
     return exact;
   } else if constexpr (is_const_span<std::remove_cvref_t<P>>) {
     constexpr bool fits = std::is_convertible_v<const A&, V> || FlatRange<A, V>;
-    static_assert(fits, "rondo: a std::span<const T> parameter takes a vector of T, a Ref to one, or "
-                        "another contiguous range of T");
+    static_assert(fits,
+                  "rondo: a std::span<const T> parameter takes a vector of T, a Ref to one, or "
+                  "another contiguous range of T");
     return fits;
   } else {
     constexpr bool fits = std::is_convertible_v<const A&, V> || std::is_convertible_v<A&&, V>;
@@ -106,7 +110,8 @@ struct Prepared {
   explicit Prepared(A&& argument) : held(hold(std::forward<A>(argument))) {}
   static Held hold(A&& argument) {
     if constexpr (kDepends || kSame) return argument;
-    else if constexpr (std::is_convertible_v<A&&, V>) return static_cast<V>(std::forward<A>(argument));
+    else if constexpr (std::is_convertible_v<A&&, V>)
+      return static_cast<V>(std::forward<A>(argument));
     else {
       const std::span<const typename V::value_type> range(argument);
       return V(range.begin(), range.end());
@@ -148,9 +153,10 @@ EncodedArguments encode_all(Client& client, Parameters<P...>*, A&&... argument) 
 template <class S, class... A>
 EncodedArguments encode_call(Client& client, A&&... argument) {
   using Takes = typename S::Takes;
-  static_assert(Takes::kCount == sizeof...(A),
-                "rondo: wrong number of arguments for this task or method (its Context& is not counted, and "
-                "default arguments do not exist through a pointer)");
+  static_assert(
+      Takes::kCount == sizeof...(A),
+      "rondo: wrong number of arguments for this task or method (its Context& is not counted, and "
+      "default arguments do not exist through a pointer)");
   if constexpr (Takes::kCount == sizeof...(A)) {
     constexpr bool fits = []<class... P>(Parameters<P...>*) {
       return (true && ... && check_argument<P, std::remove_cvref_t<A>>());
@@ -161,13 +167,13 @@ EncodedArguments encode_call(Client& client, A&&... argument) {
   return {};
 }
 
-// ---- constructors ----------------------------------------------------------------------------------------
+// ---- constructors -------------------------------------------------------------------------------
 
 // Text becomes std::string; everything else is itself.
 template <class A>
-using spawn_value_t =
-    std::conditional_t<std::is_convertible_v<const A&, std::string_view> && !is_ref<std::decay_t<A>>,
-                       std::string, std::decay_t<A>>;
+using spawn_value_t = std::conditional_t<std::is_convertible_v<const A&, std::string_view> &&
+                                             !is_ref<std::decay_t<A>>,
+                                         std::string, std::decay_t<A>>;
 template <class A>
 decltype(auto) spawn_value(const A& argument) {
   if constexpr (std::is_same_v<spawn_value_t<A>, A>) return (argument);
@@ -189,13 +195,15 @@ Number number_of(const V& value) {
     return {Number::Kind::kSigned, static_cast<std::int64_t>(value), 0};
   else return {Number::Kind::kUnsigned, static_cast<std::int64_t>(value), 0};
 }
-// The bytes of the number as the structural type `to` ("i32", "f64"); empty: no number type, or it does not fit.
+// The bytes of the number as the structural type `to` ("i32", "f64"); empty: no number type, or it
+// does not fit.
 [[nodiscard]] Bytes convert_number(const Number& from, std::string_view to);
 
 // One argument of spawn: checks it against the registered type, writes it or makes it a dependency.
 class SpawnWriter {
  public:
-  SpawnWriter(const RegisteredClass& target, std::size_t count);   // throws kInvalid for a wrong count
+  // Throws kInvalid for a wrong count.
+  SpawnWriter(const RegisteredClass& target, std::size_t count);
 
   template <class V>
   void add(const V& value) {

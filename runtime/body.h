@@ -3,10 +3,10 @@
 #include <rondo/client.h>
 #include <rondo/signature.h>
 
-// Bodies: user functions behind one erased type, so that the executor knows no user type. A body decodes its
-// arguments, calls the function, and writes the result where the sink says. It throws what the user's code
-// throws, and kInvalid for arguments that do not fit. One thread at a time runs a body; the argument views
-// stay valid until it returns, so spans are read in place.
+// Bodies: user functions behind one erased type, so that the executor knows no user type. A body
+// decodes its arguments, calls the function, and writes the result where the sink says. It throws
+// what the user's code throws, and kInvalid for arguments that do not fit. One thread at a time
+// runs a body; the argument views stay valid until it returns, so spans are read in place.
 //
 // Users do not call this.
 
@@ -123,7 +123,8 @@ Body method_body(M C::* method) {
   return [method](CallFrame& frame) {
     T& object = *static_cast<T*>(frame.actor);
     run<S>(frame, [&]<class... A>(A&&... argument) -> decltype(auto) {
-      if constexpr (S::kContext) return (object.*method)(frame.context, std::forward<A>(argument)...);
+      if constexpr (S::kContext)
+        return (object.*method)(frame.context, std::forward<A>(argument)...);
       else return (object.*method)(std::forward<A>(argument)...);
     });
   };

@@ -11,11 +11,12 @@
 #include <rondo/base/error.h>
 #include <rondo/base/time.h>
 
-// The seam between the typed surface (runtime.h, templates) and the engine that carries calls out (host/, or sim/).
-// Everything here is type-erased: values are bytes with numbered refs. Users do not call it.
+// The seam between the typed surface (runtime.h, templates) and the engine that carries calls out
+// (host/, or sim/). Everything here is type-erased: values are bytes with numbered refs. Users do
+// not call it.
 //
-// All verbs may be called from any thread. submit, call and put never wait for another process, except that put of a
-// large value waits for memory. Verbs that wait take a deadline.
+// All verbs may be called from any thread. submit, call and put never wait for another process,
+// except that put of a large value waits for memory. Verbs that wait take a deadline.
 
 namespace rondo {
 
@@ -44,11 +45,13 @@ class Context;
 
 namespace detail {
 
-// Encoded arguments of a call: payload as in core/call.h (an ArgumentHeader before each), and the refs they name.
+// Encoded arguments of a call: payload as in core/call.h (an ArgumentHeader before each), and the
+// refs they name.
 struct EncodedArguments {
   Bytes payload;
   std::vector<CellRef> refs;           // kRef arguments and refs inside inline values, by number
-  std::vector<std::uint32_t> awaited;  // numbers of the refs that must be ready first (kRef arguments)
+  // Numbers of the refs that must be ready first (kRef arguments).
+  std::vector<std::uint32_t> awaited;
 };
 
 struct ArgumentView {
@@ -56,7 +59,8 @@ struct ArgumentView {
   std::span<const CellRef> refs;       // the refs that this value's bytes number
 };
 
-// Where a body writes its result: asked once for the size, so that large results are written straight into the store.
+// Where a body writes its result: asked once for the size, so that large results are written
+// straight into the store.
 class ResultSink {
  public:
   virtual ~ResultSink() = default;
@@ -70,8 +74,10 @@ struct CallFrame {
   void* actor = nullptr;               // methods: the object
 };
 
-using Body = std::function<void(CallFrame&)>;                    // throws what the user's code throws
-using Factory = std::function<std::shared_ptr<void>(CallFrame&)>;   // constructs an actor; no result is written
+// Throws what the user's code throws.
+using Body = std::function<void(CallFrame&)>;
+// Constructs an actor; no result is written.
+using Factory = std::function<std::shared_ptr<void>(CallFrame&)>;
 
 struct ActorTarget {
   ActorId id;
@@ -91,23 +97,29 @@ class Client {
   virtual CellRef call(const ActorTarget&, std::uint32_t method, EncodedArguments) = 0;
   virtual ActorId spawn(const std::string& class_name, const ActorOptions&, EncodedArguments) = 0;
 
-  // A new ready object of `bytes` bytes, written by `fill`. Throws kOverloaded when the store is full.
+  // A new ready object of `bytes` bytes, written by `fill`. Throws kOverloaded when the store is
+  // full.
   virtual CellRef put(std::size_t bytes, std::vector<CellRef> refs,
                       const std::function<void(std::span<std::byte>)>& fill) = 0;
 
   // The cell for a ref that arrived inside a value.
   virtual CellRef borrow(const ObjectId&, const std::string& owner_address) = 0;
-  [[nodiscard]] virtual std::string address_of(const Cell&) = 0;   // where its owner listens, for sending it on
+  // Where its owner listens, for sending it on.
+  [[nodiscard]] virtual std::string address_of(const Cell&) = 0;
 
-  // Waits until `count` of the cells are ready or failed, or the deadline passed (nullopt: for ever). Returns how many are.
-  virtual std::size_t wait(std::span<const CellRef>, std::size_t count, std::optional<DurationNs> timeout) = 0;
+  // Waits until `count` of the cells are ready or failed, or the deadline passed (nullopt: for
+  // ever). Returns how many are.
+  virtual std::size_t wait(std::span<const CellRef>, std::size_t count,
+                           std::optional<DurationNs> timeout) = 0;
   // Waits for the value and makes it readable here. Throws its Error, or kTimeout.
   virtual Buffer open(const CellRef&, std::optional<DurationNs> timeout) = 0;
 
   virtual ActorFound find(const std::string& name) = 0;            // throws kNotFound
-  virtual Incarnation bind(const ActorId&, std::optional<DurationNs> timeout) = 0;   // the incarnation that lives now
+  // The incarnation that lives now.
+  virtual Incarnation bind(const ActorId&, std::optional<DurationNs> timeout) = 0;
   virtual void kill(const ActorId&) = 0;
-  virtual void cancel_wait() = 0;      // wakes every waiting verb of this client with kCancelled (Ctrl-C)
+  // Wakes every waiting verb of this client with kCancelled (Ctrl-C).
+  virtual void cancel_wait() = 0;
 };
 
 }  // namespace detail

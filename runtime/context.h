@@ -8,13 +8,14 @@
 
 #include <rondo/actor.h>
 
-// Context: the verbs. Runtime is one; a task or method that submits, spawns, puts or waits takes a Context&
-// as its first parameter, so that no global is needed.
+// Context: the verbs. Runtime is one; a task or method that submits, spawns, puts or waits takes a
+// Context& as its first parameter, so that no global is needed.
 //
-// All verbs are thread-safe. submit, spawn, put and call do not wait (put waits for memory when the store is
-// full); get and wait do, without holding the CPU that the task was given. submit, spawn and call throw only
-// kInvalid; all else arrives at get, which throws rondo::Error. Arguments convert to the parameters' types
-// here, at the caller; a Ref where a value is wanted makes a dependency.
+// All verbs are thread-safe. submit, spawn, put and call do not wait (put waits for memory when the
+// store is full); get and wait do, without holding the CPU that the task was given. submit, spawn
+// and call throw only kInvalid; all else arrives at get, which throws rondo::Error. Arguments
+// convert to the parameters' types here, at the caller; a Ref where a value is wanted makes a
+// dependency.
 //
 // A Context must not be kept beyond the call that received it; Refs and Actors may.
 
@@ -63,16 +64,19 @@ class Context {
   template <class F, class... A>
     requires(std::is_class_v<std::remove_cvref_t<F>> && !std::is_convertible_v<F, TaskOptions>)
   void submit(F&&, A&&...) {
-    static_assert(detail::always_false<F>,
-                  "rondo: submit takes a registered function by its name: a lambda or function object has "
-                  "no number that other processes know");
+      static_assert(
+          detail::always_false<F>,
+          "rondo: submit takes a registered function by its name: a lambda or function object has "
+          "no number that other processes know");
   }
 
-  // Starts an actor of a registered class; its constructor runs in a worker. Types are checked here, in words.
+  // Starts an actor of a registered class; its constructor runs in a worker. Types are checked
+  // here, in words.
   template <class T, class... A>
   Actor<T> spawn(const ActorOptions& options, const A&... argument) {
     detail::Client& client = detail::client_of(session_);
-    const detail::RegisteredClass& target = session_.entries->actor_class(std::type_index(typeid(T)));
+    const detail::RegisteredClass& target =
+        session_.entries->actor_class(std::type_index(typeid(T)));
     detail::SpawnWriter out(target, sizeof...(A));
     (out.template add<detail::spawn_value_t<A>>(detail::spawn_value(argument)), ...);
     return Actor<T>(client.spawn(target.name, options, out.take()), Incarnation{}, &session_);
@@ -99,7 +103,8 @@ class Context {
     return detail::try_open_value(session_, ref.cell()).has_value();
   }
 
-  // Waits until `count` of the refs are ready or failed; gives the indices of all that are, ascending.
+  // Waits until `count` of the refs are ready or failed; gives the indices of all that are,
+  // ascending.
   template <class T>
   std::vector<std::size_t> wait(const std::vector<Ref<T>>& refs, std::size_t count) {
     return wait_cells(cells_of(refs), count, std::nullopt);
@@ -111,7 +116,8 @@ class Context {
     return wait_cells(cells_of(refs), count, detail::to_ns(timeout));
   }
 
-  // A value that many may read: large ones lie in the store once. Throws kOverloaded when it is full.
+  // A value that many may read: large ones lie in the store once. Throws kOverloaded when it is
+  // full.
   template <class T>
   Ref<std::decay_t<T>> put(const T& value) {
     using V = std::decay_t<T>;
@@ -145,7 +151,8 @@ class Context {
   template <class T>
   T value_of(const Ref<T>& ref, std::optional<DurationNs> timeout) {
     const detail::Opened opened = detail::open_value(session_, ref.cell(), timeout);
-    if constexpr (!std::is_void_v<T>) return detail::decode<T>(opened.buffer, opened.refs, &session_);
+    if constexpr (!std::is_void_v<T>)
+      return detail::decode<T>(opened.buffer, opened.refs, &session_);
   }
   // A Ref is its CellRef and nothing more, so that waiting on a thousand copies none.
   template <class T>

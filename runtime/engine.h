@@ -6,9 +6,10 @@
 
 // What Runtime stands on: the engine of this process, made by host/ and found at link time.
 //
-// The typed surface (context.h, actor.h) speaks only to a Client; Runtime's constructor starts an Engine
-// and asks it for one. Whoever implements this header decides about daemons, private clusters and worker
-// mode; a test may implement it without any process. Runtime owns the engine and destroys it last.
+// The typed surface (context.h, actor.h) speaks only to a Client; Runtime's constructor starts an
+// Engine and asks it for one. Whoever implements this header decides about daemons, private
+// clusters and worker mode; a test may implement it without any process. Runtime owns the engine
+// and destroys it last.
 //
 // Users do not call this.
 
@@ -20,11 +21,13 @@ namespace rondo::detail {
 
 class Engine {
  public:
-  virtual ~Engine() = default;   // ends the job: workers, sockets and memory of a private cluster too
+  // Ends the job: workers, sockets and memory of a private cluster too.
+  virtual ~Engine() = default;
   virtual Client& client() = 0;  // lives as long as the engine
 };
 
-// Connects to the cluster named by --rondo-address or RONDO_ADDRESS, else starts a private one; removes
+// Connects to the cluster named by --rondo-address or RONDO_ADDRESS, else starts a private one;
+// removes
 // --rondo-* arguments. In a process that a node started as a worker it serves and never returns.
 // Throws kUnavailable (no such cluster, other version) or kInvalid. Requires: `registry` is frozen.
 std::unique_ptr<Engine> start_engine(int& argc, char** argv, const Registry& registry);

@@ -4,12 +4,13 @@
 
 // Ref<T>: a promise of a T, made by submit, call or put.
 //
-// A small value: copy it, store it, pass it as an argument (where a T or a Ref<T> is wanted), return it, put
-// it inside other values; it works wherever it arrives. The process that made it owns the value and answers
-// for it; the value lives while any Ref to it does, in any process. Any thread may use it.
+// A small value: copy it, store it, pass it as an argument (where a T or a Ref<T> is wanted),
+// return it, put it inside other values; it works wherever it arrives. The process that made it
+// owns the value and answers for it; the value lives while any Ref to it does, in any process. Any
+// thread may use it.
 //
-// A Ref says nothing by itself: Runtime::get and its kin wait and give the value, or throw its Error. A Ref
-// may outlive its Runtime; it can no longer be waited for then.
+// A Ref says nothing by itself: Runtime::get and its kin wait and give the value, or throw its
+// Error. A Ref may outlive its Runtime; it can no longer be waited for then.
 
 namespace rondo {
 

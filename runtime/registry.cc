@@ -27,7 +27,8 @@ void mix(std::uint64_t& h, std::string_view text) {   // FNV-1a, with an end mar
 
 const RegisteredTask& Entries::task(std::uint32_t number) const {
   if (number >= tasks_.size())
-    invalid("no task has the number " + std::to_string(number) + ": the sides registered different things");
+    invalid("no task has the number " + std::to_string(number) +
+            ": the sides registered different things");
   return tasks_[number];
 }
 
@@ -99,7 +100,8 @@ std::uint64_t Entries::fingerprint() const {
 }
 
 void Entries::check_new(std::string_view name) const {
-  if (frozen_) invalid("\"" + std::string(name) + "\" is registered too late: register before Runtime");
+  if (frozen_)
+    invalid("\"" + std::string(name) + "\" is registered too late: register before Runtime");
   if (name.empty()) invalid("a registered name is empty");
   if (name.size() > limits::kNameBytesMax)
     invalid("a registered name has " + std::to_string(name.size()) + " bytes, at most " +
@@ -111,7 +113,8 @@ void Entries::add_task(RegisteredTask task, const FunctionKey& key) {
   for (const RegisteredTask& other : tasks_)
     if (other.name == task.name) invalid("two tasks are registered as \"" + task.name + "\"");
   if (const Slot* same = find(key))
-    invalid("the task \"" + task.name + "\" is already registered as \"" + tasks_[same->number].name + "\"");
+    invalid("the task \"" + task.name + "\" is already registered as \"" +
+            tasks_[same->number].name + "\"");
   insert(key, static_cast<std::uint32_t>(tasks_.size()));
   tasks_.push_back(std::move(task));
 }
@@ -120,7 +123,8 @@ std::uint32_t Entries::add_class(RegisteredClass registered, std::type_index typ
   check_new(registered.name);
   if (classes_.size() >= kPerClassMax) invalid("too many classes are registered");
   for (const RegisteredClass& other : classes_)
-    if (other.name == registered.name) invalid("two classes are registered as \"" + other.name + "\"");
+    if (other.name == registered.name)
+      invalid("two classes are registered as \"" + other.name + "\"");
   const auto same = std::find(class_types_.begin(), class_types_.end(), type);
   if (same != class_types_.end())
     invalid("the class \"" + registered.name + "\" is already registered as \"" +
@@ -130,7 +134,8 @@ std::uint32_t Entries::add_class(RegisteredClass registered, std::type_index typ
   return static_cast<std::uint32_t>(classes_.size() - 1);
 }
 
-void Entries::add_method(std::uint32_t class_index, RegisteredMethod method, const FunctionKey& key) {
+void Entries::add_method(std::uint32_t class_index, RegisteredMethod method,
+                         const FunctionKey& key) {
   check_new(method.name);
   RegisteredClass& owner = classes_[class_index];
   if (owner.methods.size() >= kPerClassMax) invalid(owner.name + " has too many methods");

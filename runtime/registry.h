@@ -10,17 +10,19 @@
 #include <rondo/body.h>
 #include <rondo/session.h>
 
-// The Registry names the functions and classes that may run elsewhere. `main` fills it, in the same order in
-// every process, and hands it to Runtime; from then on it is frozen, and registering throws kInvalid.
+// The Registry names the functions and classes that may run elsewhere. `main` fills it, in the same
+// order in every process, and hands it to Runtime; from then on it is frozen, and registering
+// throws kInvalid.
 //
 //   registry.task("norm", norm);
 //   registry.actor<Counter, int>("Counter").method("add", &Counter::add);
-//   registry.task("area", static_cast<double (*)(Square)>(area));     // an overload: name the signature
+// An overload: name the signature.
+//   registry.task("area", static_cast<double (*)(Square)>(area));
 //
-// The types after the class are its constructor's. Functions travel by their number here; that both sides mean
-// the same is checked once, by the fingerprint (names and structural types). A name or function that is
-// registered twice, an empty name, a name of over 200 bytes: kInvalid. Not thread-safe until frozen, then
-// read-only.
+// The types after the class are its constructor's. Functions travel by their number here; that both
+// sides mean the same is checked once, by the fingerprint (names and structural types). A name or
+// function that is registered twice, an empty name, a name of over 200 bytes: kInvalid. Not
+// thread-safe until frozen, then read-only.
 
 namespace rondo {
 
@@ -67,7 +69,8 @@ FunctionKey method_key(M C::* method) {
   return key;
 }
 
-// What was registered. A task's number is its index; a method's is class index << 16 | method index.
+// What was registered. A task's number is its index; a method's is class index << 16 | method
+// index.
 class Entries {
  public:
   // Numbers that nobody registered, and unknown names, throw kInvalid.
@@ -112,12 +115,14 @@ class Entries {
 template <class T>
 class ActorRegistration {
  public:
-  ActorRegistration(detail::Entries& entries, std::uint32_t index) : entries_(entries), index_(index) {}
+  ActorRegistration(detail::Entries& entries, std::uint32_t index)
+      : entries_(entries), index_(index) {}
 
   // Any member function of T or its base, const or not; a Context& may stand first.
   template <class M, class C>
   ActorRegistration& method(std::string name, M C::* pointer) {
-    static_assert(std::is_function_v<M>, "rondo: method() takes a member function, as in &Counter::add");
+    static_assert(std::is_function_v<M>,
+                  "rondo: method() takes a member function, as in &Counter::add");
     static_assert(std::is_base_of_v<C, T>, "rondo: this member function belongs to another class");
     if constexpr (detail::Signature<M>::check())
       entries_.add_method(
@@ -151,9 +156,10 @@ class Registry {
   template <class T, class... P>
   ActorRegistration<T> actor(std::string name) {
     constexpr bool fits = (true && ... && detail::check_parameter<P>());
-    static_assert(std::is_constructible_v<T, P...> || std::is_constructible_v<T, Context&, P...> ||
-                      (std::is_aggregate_v<T> && requires { T{std::declval<P>()...}; }),
-                  "rondo: the class has no constructor that takes these types (its Context& is not named)");
+    static_assert(
+        std::is_constructible_v<T, P...> || std::is_constructible_v<T, Context&, P...> ||
+            (std::is_aggregate_v<T> && requires { T{std::declval<P>()...}; }),
+        "rondo: the class has no constructor that takes these types (its Context& is not named)");
     detail::RegisteredClass entry{std::move(name), {}, {}, {}};
     if constexpr (fits) {
       entry.constructor = {detail::type_name<detail::travelling_t<P>>()...};
@@ -162,7 +168,8 @@ class Registry {
     return {*entries_, entries_->add_class(std::move(entry), typeid(T))};
   }
 
-  // Of names and structural types in the order of registration. Equal: both sides mean the same by a number.
+  // Of names and structural types in the order of registration. Equal: both sides mean the same by
+  // a number.
   [[nodiscard]] std::uint64_t fingerprint() const { return entries_->fingerprint(); }
 
   // For the runtime.

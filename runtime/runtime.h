@@ -15,17 +15,19 @@
 //     std::printf("%g\n", rt.get(rt.submit(norm, std::vector{3.0, 4.0})));
 //   }
 //
-// The address is --rondo-address=A, else RONDO_ADDRESS, else a private cluster on this machine; --rondo-*
-// arguments are removed from argv. The same executable is started again as the cluster's workers: there the
-// constructor serves and never returns, so code before it runs in every worker and should only register.
+// The address is --rondo-address=A, else RONDO_ADDRESS, else a private cluster on this machine;
+// --rondo-* arguments are removed from argv. The same executable is started again as the cluster's
+// workers: there the constructor serves and never returns, so code before it runs in every worker
+// and should only register.
 //
-// One living Runtime a process (a second throws kInvalid); after its destruction another may be made. The
-// destructor ends the job: its actors, workers and memory. The verbs are Context's.
+// One living Runtime a process (a second throws kInvalid); after its destruction another may be
+// made. The destructor ends the job: its actors, workers and memory. The verbs are Context's.
 
 namespace rondo {
 
 namespace detail {
-struct RuntimeParts {                            // made before, and destroyed after, the Context part
+// Made before, and destroyed after, the Context part.
+struct RuntimeParts {
   RuntimeParts(int& argc, char** argv, const Registry& registry);
   ~RuntimeParts();
   RuntimeParts(const RuntimeParts&) = delete;
@@ -42,8 +44,8 @@ class Runtime : private detail::RuntimeParts, public Context {
       : RuntimeParts(argc, argv, registry), Context(*session_ptr) {}
 };
 
-// For programs that make their Runtime late, as tests do: in a worker it serves and never returns, elsewhere it
-// returns at once. Call it first in main, after registering.
+// For programs that make their Runtime late, as tests do: in a worker it serves and never returns,
+// elsewhere it returns at once. Call it first in main, after registering.
 void serve_if_worker(int& argc, char** argv, const Registry& registry);
 
 }  // namespace rondo

@@ -8,9 +8,9 @@
 #include <rondo/ref.h>
 #include <rondo/value/containers.h>
 
-// What a function's type says about a task or method: its result, its parameters without the Context& that
-// may stand first, and in words why it cannot be one. Shared by registration and by the calls, so that both
-// refuse the same things with the same sentences.
+// What a function's type says about a task or method: its result, its parameters without the
+// Context& that may stand first, and in words why it cannot be one. Shared by registration and by
+// the calls, so that both refuse the same things with the same sentences.
 //
 // A parameter std::span<const T> takes a std::vector<T>, or a Ref to one, and reads it in place.
 // Users do not call this.
@@ -52,20 +52,25 @@ template <class P>
 consteval bool check_parameter() {
   using Plain = std::remove_cvref_t<P>;
   constexpr bool context = std::is_same_v<Plain, Context>;
-  static_assert(!context, "rondo: a task or method takes rondo::Context& as its first parameter, by "
-                          "reference, and only there");
-  constexpr bool writes = std::is_lvalue_reference_v<P> && !std::is_const_v<std::remove_reference_t<P>>;
-  static_assert(context || !writes,
-                "rondo: a non-const reference cannot be a parameter: it would change a copy; take a value "
-                "or a const reference, and return what changed");
+  static_assert(!context,
+                "rondo: a task or method takes rondo::Context& as its first parameter, by "
+                "reference, and only there");
+  constexpr bool writes =
+      std::is_lvalue_reference_v<P> && !std::is_const_v<std::remove_reference_t<P>>;
+  static_assert(
+      context || !writes,
+      "rondo: a non-const reference cannot be a parameter: it would change a copy; take a value "
+      "or a const reference, and return what changed");
   static_assert(!std::is_pointer_v<Plain> && !std::is_member_pointer_v<Plain>,
                 "rondo: a pointer cannot travel to another process: take the value, or a Ref");
   static_assert(!is_reference_wrapper<Plain>,
                 "rondo: a reference cannot travel to another process: take the value, or a Ref");
-  static_assert(!is_view<Plain> || is_const_span<Plain>,
-                "rondo: this view cannot be a parameter: take std::string instead of std::string_view, and "
-                "std::span<const T> instead of a span that writes or has a fixed size");
-  return !context && !writes && !std::is_pointer_v<Plain> && (!is_view<Plain> || is_const_span<Plain>);
+  static_assert(
+      !is_view<Plain> || is_const_span<Plain>,
+      "rondo: this view cannot be a parameter: take std::string instead of std::string_view, and "
+      "std::span<const T> instead of a span that writes or has a fixed size");
+  return !context && !writes && !std::is_pointer_v<Plain> &&
+         (!is_view<Plain> || is_const_span<Plain>);
 }
 
 template <class R>
@@ -73,8 +78,9 @@ consteval bool check_result() {
   using Plain = std::remove_cvref_t<R>;
   static_assert(!std::is_pointer_v<Plain>,
                 "rondo: a pointer cannot travel to another process: return the value");
-  static_assert(!is_view<Plain>,
-                "rondo: a view cannot be a result: return the container, as in std::string or std::vector");
+  static_assert(
+      !is_view<Plain>,
+      "rondo: a view cannot be a result: return the container, as in std::string or std::vector");
   return !std::is_pointer_v<Plain> && !is_view<Plain>;
 }
 
@@ -98,8 +104,9 @@ struct SignatureOf<R, Const, Context&, P...> {
 // Of a function type, as in `int(double) const noexcept`.
 template <class F>
 struct Signature {
-  static_assert(always_false<F>,
-                "rondo: this kind of function cannot be a task or method (variadic, volatile or && ones)");
+  static_assert(
+      always_false<F>,
+      "rondo: this kind of function cannot be a task or method (variadic, volatile or && ones)");
 };
 template <class R, class... P>
 struct Signature<R(P...)> : SignatureOf<R, false, P...> {};

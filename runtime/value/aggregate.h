@@ -7,10 +7,11 @@
 
 // The fields of a plain aggregate, found without a macro in the user's code.
 //
-// How many? Offer the aggregate things that turn into anything: struct S takes at most as many as it has
-// fields. A C array as a field takes one for each of its elements instead (braces may be left out), so each
-// field is then asked by itself: with {} in its place, how many fewer does S take? Then a structured binding
-// of that many names gives the fields. The idea is known from Boost.PFR (A. Polukhin).
+// How many? Offer the aggregate things that turn into anything: struct S takes at most as many as
+// it has fields. A C array as a field takes one for each of its elements instead (braces may be
+// left out), so each field is then asked by itself: with {} in its place, how many fewer does S
+// take? Then a structured binding of that many names gives the fields. The idea is known from
+// Boost.PFR (A. Polukhin).
 
 namespace rondo::detail {
 
@@ -55,7 +56,8 @@ consteval std::size_t initialisers() {
   else return initialisers<T, N + 1>();
 }
 
-// The most that T takes after `Before` and one {}; kRefused: no {} there (the field is no array then).
+// The most that T takes after `Before` and one {}; kRefused: no {} there (the field is no array
+// then).
 constexpr std::size_t kRefused = static_cast<std::size_t>(-1);
 template <class T, std::size_t Before, std::size_t After>
 consteval std::size_t most_after() {
@@ -94,12 +96,14 @@ constexpr std::tuple<F&...> tie_all(F&... field) {
 
 template <bool Addressable>
 constexpr void require_addressable() {
-  static_assert(Addressable,
-                "rondo: an aggregate with bit-fields cannot travel by itself: use whole integers, or "
-                "specialise rondo::Codec<T>");
+  static_assert(
+      Addressable,
+      "rondo: an aggregate with bit-fields cannot travel by itself: use whole integers, or "
+      "specialise rondo::Codec<T>");
 }
 
-#if defined(__clang__)   // clang 14 knows no bindings in requires; its own words for bit-fields are clear
+// Clang 14 knows no bindings in requires; its own words for bit-fields are clear.
+#if defined(__clang__)
 #define RONDO_TIE(...)             \
   {                                \
     auto& [__VA_ARGS__] = value;   \

@@ -10,17 +10,20 @@
 #include <rondo/value/type_name.h>
 #include <rondo/value/writer.h>
 
-// Codec<T> turns a T into bytes and back. The library knows arithmetic types, enums, strings, the standard
-// containers and vocabulary types (containers.h), Ref, Actor, and plain aggregates. For any other type:
+// Codec<T> turns a T into bytes and back. The library knows arithmetic types, enums, strings, the
+// standard containers and vocabulary types (containers.h), Ref, Actor, and plain aggregates. For
+// any other type:
 //
 //   template <> struct rondo::Codec<Money> {
-//     static void type(rondo::detail::TypeName& name) { name.text += "money"; }          // may be left out
+// May be left out.
+//     static void type(rondo::detail::TypeName& name) { name.text += "money"; }
 //     static void write(rondo::Writer& out, const Money& m) { out.put(m.cents()); }
 //     static Money read(rondo::Reader& in) { return Money(in.get<std::int64_t>()); }
 //   };
 //
-// `write` runs twice (writer.h). `read` throws what it likes for bytes that it refuses. Numbers travel as they
-// lie in memory; arrays of numbers are one copy, aligned to 16 from the value's start.
+// `write` runs twice (writer.h). `read` throws what it likes for bytes that it refuses. Numbers
+// travel as they lie in memory; arrays of numbers are one copy, aligned to 16 from the value's
+// start.
 
 namespace rondo {
 
@@ -77,20 +80,24 @@ template <class T>
 struct Codec {
   static_assert(!std::is_pointer_v<T> && !std::is_member_pointer_v<T> && !std::is_null_pointer_v<T>,
                 "rondo: a pointer cannot travel to another process: pass the value, or a Ref");
-  static_assert(!detail::is_view<T>,
-                "rondo: a view cannot travel inside a value or as a result: use the container, as in "
-                "std::string or std::vector (std::span<const T> works as a parameter)");
-  static_assert(detail::is_view<T> || std::is_aggregate_v<T> || std::is_pointer_v<T>,
-                "rondo: this type cannot travel by itself: it is no plain aggregate (it has constructors, "
-                "private fields or virtual functions); specialise rondo::Codec<T>");
-  static_assert(!std::is_aggregate_v<T> || !detail::has_base<T>(),
-                "rondo: an aggregate with a base class cannot travel by itself: make the base a field, or "
-                "specialise rondo::Codec<T>");
+  static_assert(
+      !detail::is_view<T>,
+      "rondo: a view cannot travel inside a value or as a result: use the container, as in "
+      "std::string or std::vector (std::span<const T> works as a parameter)");
+  static_assert(
+      detail::is_view<T> || std::is_aggregate_v<T> || std::is_pointer_v<T>,
+      "rondo: this type cannot travel by itself: it is no plain aggregate (it has constructors, "
+      "private fields or virtual functions); specialise rondo::Codec<T>");
+  static_assert(
+      !std::is_aggregate_v<T> || !detail::has_base<T>(),
+      "rondo: an aggregate with a base class cannot travel by itself: make the base a field, or "
+      "specialise rondo::Codec<T>");
   static_assert(!std::is_aggregate_v<T> || std::is_default_constructible_v<T>,
                 "rondo: an aggregate that travels must be default-constructible");
-  static_assert(detail::field_count<T>() <= detail::kFieldsMax,
-                "rondo: an aggregate that travels by itself has at most 32 fields: nest some, or specialise "
-                "rondo::Codec<T>");
+  static_assert(
+      detail::field_count<T>() <= detail::kFieldsMax,
+      "rondo: an aggregate that travels by itself has at most 32 fields: nest some, or specialise "
+      "rondo::Codec<T>");
   using Fields = decltype(detail::tie_fields(std::declval<T&>()));   // std::tuple<F&...>
 
   static void type(detail::TypeName& name) {
@@ -101,7 +108,8 @@ struct Codec {
     name.leave();
   }
   static void write(Writer& out, const T& value) {
-    if constexpr (detail::field_count<T>() == 0) out.put(std::uint8_t{0});   // every value has a byte
+    // Every value has a byte.
+    if constexpr (detail::field_count<T>() == 0) out.put(std::uint8_t{0});
     std::apply(
         [&](const auto&... field) {
           (Codec<std::remove_cvref_t<decltype(field)>>::write(out, field), ...);
@@ -118,7 +126,7 @@ struct Codec {
   }
 };
 
-// ---- numbers, enums, C arrays, strings -------------------------------------------------------------------
+// ---- numbers, enums, C arrays, strings ----------------------------------------------------------
 
 template <class T>
   requires(std::is_arithmetic_v<T> || std::is_enum_v<T>)
@@ -198,7 +206,7 @@ struct Codec<Buffer> {
   }
 };
 
-// ---- whole values ----------------------------------------------------------------------------------------
+// ---- whole values -------------------------------------------------------------------------------
 
 namespace detail {
 

@@ -14,9 +14,10 @@
 
 #include <rondo/value/codec.h>
 
-// How the standard containers and vocabulary types travel. Sequences and maps: a u64 count, then the elements in
-// iteration order (unordered ones in theirs: equal contents may be different bytes). Arrays of numbers are aligned to
-// 16 and copied whole, so that a std::span can read them in place. optional: a flag; variant: the index as u32.
+// How the standard containers and vocabulary types travel. Sequences and maps: a u64 count, then
+// the elements in iteration order (unordered ones in theirs: equal contents may be different
+// bytes). Arrays of numbers are aligned to 16 and copied whole, so that a std::span can read them
+// in place. optional: a flag; variant: the index as u32.
 
 namespace rondo {
 
@@ -73,7 +74,8 @@ struct Codec<std::vector<T, Allocator>> {
       if (!bytes.empty()) std::memcpy(value.data(), bytes.data(), bytes.size());
     } else {
       const std::size_t n = in.count();
-      value.reserve(std::min(n, in.remaining() / sizeof(T) + 1));   // never more memory than bytes came
+      // Never more memory than bytes came.
+      value.reserve(std::min(n, in.remaining() / sizeof(T) + 1));
       for (std::size_t i = 0; i < n; ++i) value.push_back(Codec<T>::read(in));
     }
     return value;
@@ -95,7 +97,8 @@ struct Codec<std::vector<bool, Allocator>> {   // eight to a byte
   }
   static Vector read(Reader& in) {
     const auto n = in.get<std::uint64_t>();
-    if (n / 8 + (n % 8 != 0) > in.remaining()) Reader::fail("a length exceeds the bytes that follow");
+    if (n / 8 + (n % 8 != 0) > in.remaining())
+      Reader::fail("a length exceeds the bytes that follow");
     Vector value(static_cast<std::size_t>(n));
     const ByteView bytes = in.bytes(static_cast<std::size_t>(n / 8 + (n % 8 != 0)));
     for (std::size_t i = 0; i < value.size(); ++i)
@@ -117,7 +120,8 @@ struct Codec<std::array<T, N>> {
   static std::array<T, N> read(Reader& in) {
     std::array<T, N> value{};
     if constexpr (N == 0) in.bytes(1);
-    else if constexpr (detail::is_flat<T>) std::memcpy(value.data(), in.bytes(sizeof value).data(), sizeof value);
+    else if constexpr (detail::is_flat<T>)
+      std::memcpy(value.data(), in.bytes(sizeof value).data(), sizeof value);
     else for (T& element : value) detail::read_into(in, element);
     return value;
   }
@@ -127,7 +131,8 @@ struct Codec<std::array<T, N>> {
 template <detail::Associative T>
 struct Codec<T> {
   static void type(detail::TypeName& name) {
-    if constexpr (detail::Mapping<T>) name.list<typename T::key_type, typename T::mapped_type>("map<", ">");
+    if constexpr (detail::Mapping<T>)
+      name.list<typename T::key_type, typename T::mapped_type>("map<", ">");
     else name.list<typename T::key_type>("set<", ">");
   }
   static void write(Writer& out, const T& value) {
@@ -237,7 +242,8 @@ template <class Rep, class Period>
 struct Codec<std::chrono::duration<Rep, Period>> {
   using Duration = std::chrono::duration<Rep, Period>;
   static void type(detail::TypeName& name) {
-    name.list<Rep>("duration<", "," + std::to_string(Period::num) + "/" + std::to_string(Period::den) + ">");
+    name.list<Rep>("duration<",
+                   "," + std::to_string(Period::num) + "/" + std::to_string(Period::den) + ">");
   }
   static void write(Writer& out, const Duration& value) { Codec<Rep>::write(out, value.count()); }
   static Duration read(Reader& in) { return Duration(Codec<Rep>::read(in)); }

@@ -12,9 +12,10 @@
 
 // Reads a value back from bytes that may come from anywhere.
 //
-// Every read is checked against the end, every length before anything is allocated, nesting is bounded.
-// Bytes that are not a value throw Malformed, which decode() turns into kInvalid with the type's name.
-// A type that wants its bytes in place takes `share`: a Buffer that keeps the memory by itself.
+// Every read is checked against the end, every length before anything is allocated, nesting is
+// bounded. Bytes that are not a value throw Malformed, which decode() turns into kInvalid with the
+// type's name. A type that wants its bytes in place takes `share`: a Buffer that keeps the memory
+// by itself.
 
 namespace rondo {
 

@@ -6,9 +6,10 @@
 #include <typeinfo>
 #include <vector>
 
-// The structure of a type in words: "vector<f64>", "{i32,string}", "ref<i32>". Equal names mean equal bytes:
-// the registry's fingerprint is made of them, and spawn compares them. A type that contains itself refers
-// back: "{i32,vector<^1>}". Built when something is registered, never on a call's path.
+// The structure of a type in words: "vector<f64>", "{i32,string}", "ref<i32>". Equal names mean
+// equal bytes: the registry's fingerprint is made of them, and spawn compares them. A type that
+// contains itself refers back: "{i32,vector<^1>}". Built when something is registered, never on a
+// call's path.
 
 namespace rondo {
 
@@ -41,7 +42,8 @@ class TypeName {
     text += close;
   }
 
-  // Inside a type that may contain itself. False: it is being named already, and a reference was written.
+  // Inside a type that may contain itself. False: it is being named already, and a reference was
+  // written.
   bool enter(const std::type_info& type);
   void leave() { open_.pop_back(); }
 

@@ -9,7 +9,8 @@ namespace rondo {
 
 void Writer::grew() {
   throw Error(ErrorCode::kInvalid,
-              "a value changed while it was written: do not modify it until the call that sends it returns");
+              "a value changed while it was written: do not modify it until the call that sends it "
+              "returns");
 }
 
 void Writer::empty_ref() {

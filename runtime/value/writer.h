@@ -11,8 +11,8 @@
 #include <rondo/base/bytes.h>
 #include <rondo/base/cell.h>
 
-// Writes a value as bytes, in two passes with the same code: the first only counts and collects the refs
-// inside, the second writes straight into the destination (a message, an extent of the store).
+// Writes a value as bytes, in two passes with the same code: the first only counts and collects the
+// refs inside, the second writes straight into the destination (a message, an extent of the store).
 //
 // A value must not change between its two passes: if it grew, the second throws kInvalid.
 // Integers are little-endian. Offsets for `align` count from the value's start.

@@ -9,9 +9,9 @@
 
 #include <rondo/context.h>
 
-// A Client without a cluster: bodies run in the caller's thread, at once or, when `deferred`, on run_all().
-// It keeps the letter of client.h (payload layout, refs by number, failures as values), so that what the typed
-// surface sends and reads is what an engine would see.
+// A Client without a cluster: bodies run in the caller's thread, at once or, when `deferred`, on
+// run_all(). It keeps the letter of client.h (payload layout, refs by number, failures as values),
+// so that what the typed surface sends and reads is what an engine would see.
 
 namespace rondo::test {
 

@@ -53,7 +53,9 @@ void fill(Registry& registry) {
       .method("get", &Counter::get)
       .method("turn", &Counter::turn)
       .method("inherited", &Counter::inherited);
-  registry.actor<Other>("Other").method("turn", &Other::turn).method("inherited", &Other::inherited);
+  registry.actor<Other>("Other")
+      .method("turn", &Other::turn)
+      .method("inherited", &Other::inherited);
 }
 
 TEST(Registry, NumbersFollowTheOrderOfRegistration) {
@@ -91,8 +93,9 @@ TEST(Registry, WhatIsNotRegisteredIsInvalidAndSaysWhatToAdd) {
   const detail::Entries& e = *registry.entries();
   expect_words(invalid_text([&] { static_cast<void>(e.task_number(detail::task_key(same_type))); }),
                "add registry.task(");
-  expect_words(invalid_text([&] { static_cast<void>(e.task_number(detail::task_key<int(int)>(area))); }),
-               "this task is not registered");
+  expect_words(
+      invalid_text([&] { static_cast<void>(e.task_number(detail::task_key<int(int)>(area))); }),
+      "this task is not registered");
   expect_words(invalid_text([&] {
                  static_cast<void>(e.method_number(detail::method_key<Counter>(
                      static_cast<int (Counter::*)(int, int)>(&Counter::mul))));
@@ -136,7 +139,8 @@ TEST(Registry, TheFingerprintIsOfNamesTypesAndOrder) {
   EXPECT_NE(base, of([](Registry& r) { r.task("a", half).task("b", twice); }));
   EXPECT_NE(base, of([](Registry& r) { r.task("a", twice); }));
   const auto actor = of([](Registry& r) { r.actor<Counter, int>("C").method("a", &Counter::add); });
-  EXPECT_NE(actor, of([](Registry& r) { r.actor<Counter, short>("C").method("a", &Counter::add); }));
+  EXPECT_NE(actor,
+            of([](Registry& r) { r.actor<Counter, short>("C").method("a", &Counter::add); }));
   EXPECT_NE(actor, of([](Registry& r) { r.actor<Counter, int>("C").method("a", &Counter::get); }));
   EXPECT_NE(of([](Registry&) {}), actor);
 }

@@ -219,7 +219,8 @@ TEST(Codec, BytesThatEndEarlyAreInvalidAndNameTheType) {
   const Bytes whole = encode(everything()).bytes;
   for (std::size_t n = 0; n < whole.size(); ++n) {
     const std::string text = invalid_text<Everything>(Bytes(whole.begin(), whole.begin() + n));
-    EXPECT_NE(text.find("these bytes are no {optional<{i32,f64}>,"), std::string::npos) << n << text;
+    EXPECT_NE(text.find("these bytes are no {optional<{i32,f64}>,"), std::string::npos)
+        << n << text;
   }
   Bytes longer = whole;
   longer.push_back({});
@@ -243,7 +244,8 @@ TEST(Codec, LengthsAreCheckedBeforeMemoryIsTaken) {
 TEST(Codec, WrongFlagsAndIndicesAreInvalid) {
   EXPECT_NE(invalid_text<bool>({std::byte{2}}).find("neither 0 nor 1"), std::string::npos);
   EXPECT_NE(invalid_text<Switch>({std::byte{9}}).find("neither 0 nor 1"), std::string::npos);
-  EXPECT_NE(invalid_text<std::optional<int>>({std::byte{2}}).find("optional<i32>"), std::string::npos);
+  EXPECT_NE(invalid_text<std::optional<int>>({std::byte{2}}).find("optional<i32>"),
+            std::string::npos);
   const Bytes five = encode(std::uint32_t{5}).bytes;
   EXPECT_NE((invalid_text<std::variant<int, bool>>(five).find("index")), std::string::npos);
   EXPECT_NE(invalid_text<Ref<int>>(five).find("ref's number"), std::string::npos);

@@ -62,7 +62,8 @@ struct Counter {
 };
 struct Typed {
   Typed(Context&, double a, std::uint8_t b, std::string c, const std::vector<int>& d, Ref<int> e)
-      : text(std::to_string(a) + " " + std::to_string(b) + " " + c + " " + std::to_string(d.size())),
+      : text(std::to_string(a) + " " + std::to_string(b) + " " + c + " " +
+             std::to_string(d.size())),
         ref(std::move(e)) {}
   std::string show(Context& context) { return text + " " + std::to_string(context.get(ref)); }
   std::string text;
