@@ -12,13 +12,20 @@ std::uint32_t ActorClient::group_of(const ActorId& id) {
   const auto [it, fresh] = by_id_.try_emplace(id, static_cast<std::uint32_t>(actors_.size()));
   if (fresh) {
     actors_.emplace_back().info.id = id;
-    if (node_) port_.send(node_, WatchActor{RequestId{}, id, {}});
+    watch(id);
   }
   return it->second;
 }
 
+void ActorClient::watch(const ActorId& id) {
+  if (node_) port_.send(node_, WatchActor{RequestId{}, id, {}});
+}
+
 void ActorClient::expect(const ActorSpec& spec) {
-  ActorInfo& info = actors_[group_of(spec.id)].info;
+  const bool fresh = by_id_.emplace(spec.id, static_cast<std::uint32_t>(actors_.size())).second;
+  RONDO_CHECK(fresh);
+  ActorInfo& info = actors_.emplace_back().info;
+  info.id = spec.id;
   info.class_name = spec.class_name;
   info.name = spec.name;
   info.max_task_retries = spec.max_task_retries;

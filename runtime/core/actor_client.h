@@ -24,7 +24,8 @@ class ActorClient {
 
   void set_node(ProcessId node) { node_ = node; }
   [[nodiscard]] std::uint32_t group_of(const ActorId&);          // dense index; watches the actor from now on
-  void expect(const ActorSpec&);                                 // our own spawn: retries are known before the head answers
+  void expect(const ActorSpec&);   // our own spawn: retries are known before the head answers
+  void watch(const ActorId&);      // after SpawnActor has left
   [[nodiscard]] const ActorInfo& info(std::uint32_t group) const { return actors_[group].info; }
   [[nodiscard]] bool accepts(std::uint32_t group) const;         // room in its queue (max_pending)
 

@@ -58,11 +58,13 @@ bool ActorDirectory::spawn(TimeNs now, const ActorSpec& spec) {
   if (actors_.size() > kActorsMax) {
     die(entry, "the cluster's directory of actors is full (" + std::to_string(kActorsMax) + ")",
         ErrorCode::kOverloaded);
-  } else if (const auto holder = names_.find(spec.name); !spec.name.empty() && holder != names_.end()) {
+  } else if (const auto holder = names_.find(spec.name);
+             !spec.name.empty() && holder != names_.end()) {
     const ActorEntry& other = at(holder->second);
     die(entry,
-        "the name \"" + spec.name + "\" belongs to a living actor of class " + other.spec.class_name +
-            " (" + to_string(other.spec.id) + "): choose another name, or kill that one first",
+        "the name \"" + spec.name + "\" belongs to a living actor of class " +
+            other.spec.class_name + " (" + to_string(other.spec.id) +
+            "): choose another name, or kill that one first",
         ErrorCode::kInvalid);
   } else {
     if (!spec.name.empty()) names_[spec.name] = spec.id;
@@ -134,7 +136,7 @@ void ActorDirectory::exited(TimeNs now, ActorId id, Incarnation incarnation,
   entry.retry_at = now + restart_delay(entry.quick_deaths++);
   if (entry.info.restarts < INT32_MAX) ++entry.info.restarts;
   entry.info.state = ActorState::kRestarting;
-  entry.info.cause = cause;
+  entry.info.cause = cause.substr(0, kCauseMax);
   unplaced_.insert(id);
   mark(id);
 }
@@ -164,6 +166,7 @@ void ActorDirectory::die(ActorEntry& entry, std::string cause, ErrorCode code) {
       name != names_.end() && name->second == entry.spec.id)
     names_.erase(name);
   entry.info.state = ActorState::kDead;
+  if (cause.size() > kCauseMax) cause.resize(kCauseMax);
   entry.info.cause = std::move(cause);
   entry.info.code = code;
   entry.confirmed = true;
@@ -255,9 +258,9 @@ ActorRow ActorDirectory::row(ActorId id) const {
   RONDO_CHECK(entry != nullptr);
   const ActorInfo& info = entry->info;
   // Who lives is for its node to say: a row says only where it was sent.
-  const ActorState state = info.state == ActorState::kAlive
-                               ? (info.restarts > 0 ? ActorState::kRestarting : ActorState::kStarting)
-                               : info.state;
+  ActorState state = info.state;
+  if (state == ActorState::kAlive)
+    state = info.restarts > 0 ? ActorState::kRestarting : ActorState::kStarting;
   return {entry->spec, info.incarnation, state, info.node, info.restarts, info.cause, info.code};
 }
 

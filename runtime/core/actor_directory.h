@@ -19,8 +19,8 @@
 //       └── kRestarting ◀─┴─────────────────┘                 ──▶ kDead, for ever
 //
 // Every assignment raises the incarnation, and a death counts only if it names the incarnation that
-// lives: so each incarnation dies at most once, and restarts never exceed the budget. A name belongs
-// to one living actor.
+// lives: so each incarnation dies at most once, and restarts never exceed the budget. A name
+// belongs to one living actor.
 //
 // It knows neither nodes' health nor messages: the head asks for what changed and tells the world.
 
@@ -38,7 +38,8 @@ struct ActorEntry {
 class ActorDirectory {
  public:
   static constexpr std::size_t kActorsMax = 1'000'000;
-  static constexpr std::uint32_t kFreeRestarts = 3;               // in a row, at once; then later and later
+  static constexpr std::size_t kCauseMax = 8'192;                 // bytes of a cause
+  static constexpr std::uint32_t kFreeRestarts = 3;   // in a row, at once; then later and later
   static constexpr DurationNs kRestartAfter = milliseconds(100);  // doubled each time
   static constexpr DurationNs kRestartAfterMax = seconds(10);
   static constexpr DurationNs kLongLife = seconds(10);            // forgives earlier quick deaths

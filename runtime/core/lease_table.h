@@ -57,7 +57,7 @@ class LeaseTable {
   void give_actor(const Shape& shape) { actors_ -= shape; }
 
   [[nodiscard]] bool full() const { return wishes_.size() >= kWishesMax; }
-  bool ask(LeaseWish);                              // false: it was asked before. Requires: !full().
+  bool ask(LeaseWish);                              // false: asked before. Requires: !full().
   bool cancel(ProcessId owner, RequestId);
   [[nodiscard]] std::vector<LeaseWish> in_turn() const;   // fewest leases first, then first come
   [[nodiscard]] std::size_t waiting() const { return wishes_.size(); }

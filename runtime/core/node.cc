@@ -99,7 +99,7 @@ void Node::join(Step& step) {
     }
     join.living.push_back(std::move(info));
   }
-  for (const auto& [id, info] : exits_) join.deaths.push_back(info);
+  for (const auto& [id, info] : exits_) join.deaths.push_back(info);   // few, and short
   step.out.send(head, std::move(join));
 }
 
@@ -262,7 +262,8 @@ void Node::process_gone(Step& step, const ProcessDied& died) {
   if (worker && !worker->cause.empty()) told.cause = worker->cause + " (" + died.cause + ")";
   step.out.add(Forget{died.process});
   relay_.process_gone(died.process);
-  if (process.peer.id && (!job || jobs_.contains(job))) {   // else its job ends: all of it is going
+  const bool job_goes_on = !job || jobs_.contains(job);   // else all of it is going
+  if (process.peer.id && process.role != Role::kClient && job_goes_on) {
     tell_processes(step, told);
     for (const auto& [id, node] : view_) step.out.send(node.peer.id, told);
   }

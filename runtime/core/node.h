@@ -37,10 +37,10 @@ struct NodeOptions {
   std::string release;
   std::uint64_t store_bytes = 0;        // the bound of its store
   std::uint32_t workers_extra = 2;      // task workers of a job beyond whole cpus
-  bool prestart = true;                 // keep a worker warm at home and beside actors that restart
+  bool prestart = true;                 // a worker is warm at home and beside actors that restart
   DurationNs worker_idle = limits::kWorkerIdle;
   DurationNs worker_start = limits::kWorkerStart;
-  DurationNs lease_hold = milliseconds(100);   // while others wait, a lease is called back after it
+  DurationNs lease_hold = milliseconds(100);   // then a lease is called back if others wait
 };
 
 class Node {
@@ -49,8 +49,9 @@ class Node {
 
   static constexpr std::uint32_t kHopsMax = 2;               // redirects of one request
   static constexpr std::uint32_t kStartFailuresMax = 3;      // in a row; then requests are refused
-  static constexpr std::size_t kExitsMax = 65'536;           // deaths remembered for the next head
-  static constexpr DurationNs kSpareAfter = milliseconds(300);   // a spare starts so long after need
+  static constexpr std::size_t kExitsMax = 1'024;      // deaths remembered for the next head:
+  static constexpr std::size_t kExitCauseMax = 256;    // they must fit into one NodeJoin
+  static constexpr DurationNs kSpareAfter = milliseconds(300);   // from a birth to the next spare
 
   explicit Node(Options);
   Node(const Node&) = delete;
@@ -175,7 +176,7 @@ class Node {
 
   void give_worker(Step&, LocalActor&);
   void actor_gone(Step&, ActorId, const std::string& cause, bool constructor_threw);
-  void remember_exit(const ActorInfo&);
+  void remember_exit(ActorInfo);
 
   void pump(Step&);
   bool serve(Step&, const LeaseWish&, std::map<JobId, std::size_t>& starting, Shape& room);

@@ -177,7 +177,8 @@ void Node::actor_gone(Step& step, ActorId id, const std::string& cause, bool con
   stop_worker(step, actor.worker, cause);
 }
 
-void Node::remember_exit(const ActorInfo& exit) {
+void Node::remember_exit(ActorInfo exit) {
+  if (exit.cause.size() > kExitCauseMax) exit.cause.resize(kExitCauseMax);
   if (exits_.insert_or_assign(exit.id, exit).second) exit_order_.push_back(exit.id);
   if (exit_order_.size() > kExitsMax) {
     exits_.erase(exit_order_.front());

@@ -10,7 +10,8 @@ bool better(const Candidate& a, const Candidate& b, const Shape& shape, NodeId p
   const bool b_free = shape.fits_in(b.free);
   if (a_free != b_free) return a_free;
   const auto load = [](const Candidate& of, const Candidate& other) {
-    return static_cast<std::int64_t>(of.actor_count) * std::max<std::int64_t>(other.total.cpu_milli, 1);
+    return static_cast<std::int64_t>(of.actor_count) *
+           std::max<std::int64_t>(other.total.cpu_milli, 1);
   };
   if (load(a, b) != load(b, a)) return load(a, b) < load(b, a);
   if ((a.id == preferred) != (b.id == preferred)) return a.id == preferred;

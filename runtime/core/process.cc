@@ -120,7 +120,9 @@ void Process::send_spawn(Call& call) {
     on_update(TimeNs{}, refused);
   } else {
     if (!call.refs.empty()) spawn_refs_[spec.id] = call.refs;
+    const ActorId id = spec.id;
     port_.send(options_.node.id, SpawnActor{std::move(spec)});
+    actors_.watch(id);
   }
   objects_.fill(*call.result, {}, {});
   calls_.release(call);
@@ -210,10 +212,7 @@ void Process::find(const std::string& name, CellRef answer) {
 
 void Process::bind(const ActorId& actor, CellRef answer) {
   binds_.push_back({actor, std::move(answer)});
-  const ActorInfo& info = actors_.info(actors_.group_of(actor));
-  ActorUpdate known;
-  known.actor = info;
-  if (info.state == ActorState::kAlive || info.state == ActorState::kDead) on_update(TimeNs{}, known);
+  settle_binds(actor);
 }
 
 void Process::kill(const ActorId& actor) { port_.send(options_.node.id, KillActor{actor}); }

@@ -125,6 +125,7 @@ class Process {
   void defer(Deferred);
   void retry_deferred();
   void on_update(TimeNs now, const ActorUpdate&);
+  void settle_binds(const ActorId&);
   void on_died(TimeNs now, const ProcessDied&);
   void answer_request(RequestId, const GrantAnswer&);
   void refuse_request(RequestId, const Failure&);

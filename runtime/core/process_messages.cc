@@ -130,13 +130,19 @@ void Process::on_update(TimeNs now, const ActorUpdate& update) {
   actors_.on_update(now, update, failed);
   fail_calls(failed, false, {});
   if (info.state == ActorState::kDead) spawn_refs_.erase(info.id);
-  if (info.state != ActorState::kAlive && info.state != ActorState::kDead && info.state != ActorState::kUnknown) return;
+  settle_binds(info.id);
+}
+
+void Process::settle_binds(const ActorId& actor) {
+  if (binds_.empty()) return;
+  const ActorInfo known = actors_.info(actors_.group_of(actor));
+  if (known.state != ActorState::kAlive && known.state != ActorState::kDead) return;
   std::erase_if(binds_, [&](const Bind& bind) {
-    if (bind.actor != info.id) return false;
-    if (info.state == ActorState::kAlive) {
-      objects_.fill(*bind.answer, view_of(info.incarnation), {});
+    if (bind.actor != actor) return false;
+    if (known.state == ActorState::kAlive) {
+      objects_.fill(*bind.answer, view_of(known.incarnation), {});
     } else {
-      objects_.fail(*bind.answer, {ErrorCode::kActorDied, "actor " + to_string(info.id) + " is dead: " + info.cause});
+      objects_.fail(*bind.answer, {ErrorCode::kActorDied, "actor " + to_string(actor) + " is dead: " + known.cause});
     }
     return true;
   });

@@ -8,7 +8,8 @@
 namespace rondo::core {
 
 namespace {
-constexpr std::size_t kLeasesWantedMax = 64;         // per shape
+constexpr std::size_t kRequestsMax = 4;              // per shape, not yet answered
+constexpr std::size_t kLeasesMax = 2 * limits::kWaitingTasksMax;
 constexpr DurationNs kFast = milliseconds(1);        // answers quicker than this deepen a lease's pipeline
 }  // namespace
 
@@ -54,9 +55,11 @@ void TaskClient::send_to(TimeNs now, Group& group, std::uint32_t number, Lease& 
   sender_.send(now, call, lease.worker.id, lease.id.value);
 }
 
+// Every lease is full, or its worker waits for something: the queue wants more hands. A few requests at a time; each
+// grant asks again.
 void TaskClient::ask(Group& group) {
-  const std::size_t wanted = std::min(group.queue.size(), kLeasesWantedMax);
-  while (group.leases.size() + group.requests.size() < wanted && node_) {
+  const std::size_t wanted = std::min(group.queue.size(), kRequestsMax);
+  while (node_ && group.requests.size() < wanted && group.leases.size() + group.requests.size() < kLeasesMax) {
     const RequestId id{next_request_++};
     LeaseRequest request;
     request.request = id;
@@ -65,7 +68,6 @@ void TaskClient::ask(Group& group) {
     request.shape = group.shape;
     port_.send(node_, request);
     group.requests.emplace(id, Request{node_, std::move(request)});
-    if (group.requests.size() >= 4) break;   // a few at a time; each grant asks for more
   }
 }
 

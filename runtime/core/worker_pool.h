@@ -41,7 +41,7 @@ class WorkerPool {
   explicit WorkerPool(std::uint64_t seed) : ids_(seed) {}
 
   ProcessId start(TimeNs now, JobId);
-  Worker* ready(TimeNs now, const Peer&, std::int64_t pid);   // nullptr: not one of ours that starts
+  Worker* ready(TimeNs now, const Peer&, std::int64_t pid);   // nullptr: none that starts
   void stop(Worker&, std::string cause);
   std::optional<Worker> exited(ProcessId);
 

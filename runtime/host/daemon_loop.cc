@@ -11,10 +11,6 @@
 
 namespace rondo::host {
 
-namespace {
-constexpr DurationNs kSettle = milliseconds(500);
-}  // namespace
-
 struct SignalsBlocked::Mask {
   sigset_t set{};
 };
@@ -90,7 +86,8 @@ void DaemonLoop::post(Task task) {
   transport_->wake();
 }
 
-void DaemonLoop::stop() {
+void DaemonLoop::stop(DurationNs patience) {
+  patience_ns_.store(patience.ns);
   stopping_.store(true);
   transport_->wake();
 }
@@ -177,10 +174,11 @@ void DaemonLoop::send_out(TimeNs now) {
   for (wire::OutFrame& frame : out_) transport_->send(frame.to, std::move(frame.frame));
 }
 
-// The last words: what was sent before the end is acknowledged, or half a second is over.
+// The last words: what was sent before the end is acknowledged, or patience is over.
 void DaemonLoop::settle(Daemon& daemon) {
-  const TimeNs limit = boot_time() + kSettle;
+  const TimeNs limit = boot_time() + DurationNs{patience_ns_.load()};
   carry_out_all(daemon, boot_time());
+  send_out(boot_time());
   for (TimeNs now = boot_time(); now < limit; now = boot_time()) {
     send_out(now);
     if (station_->settled()) break;

@@ -62,12 +62,13 @@ class DaemonLoop {
   DaemonLoop& operator=(const DaemonLoop&) = delete;
 
   [[nodiscard]] const core::Peer& self() const { return options_.self; }
-  void run(Daemon& daemon);     // until stop(); then what was sent may leave, for half a second
+  void run(Daemon& daemon);     // until stop(); then what was sent may leave
   void start(Daemon& daemon);   // the same on a thread of its own
   void join();
 
   void post(Task task);         // any thread: run it in the loop's next turn; dropped after stop
-  void stop();                  // any thread
+  // Any thread. Last words have so long to be acknowledged.
+  void stop(DurationNs patience = milliseconds(500));
 
   // Loop thread only.
   [[nodiscard]] wire::Station& station() { return *station_; }
@@ -91,6 +92,7 @@ class DaemonLoop {
   std::vector<SharedBytes> frames_;
   std::vector<wire::OutFrame> out_;
   std::atomic<bool> stopping_{false};
+  std::atomic<std::int64_t> patience_ns_{0};
   std::mutex mutex_;
   std::vector<Task> posted_;    // guarded by mutex_
   std::thread thread_;

@@ -43,7 +43,7 @@ class HeadHost final : private Daemon {
   [[nodiscard]] const core::Peer& self() const { return loop_->self(); }
   void run() { loop_->run(*this); }
   void start() { loop_->start(*this); }
-  void stop() { loop_->stop(); }
+  void stop(DurationNs patience = milliseconds(500)) { loop_->stop(patience); }
   void join() { loop_->join(); }
   // After run: why it ended, if nobody called stop. kCancelled: it was asked to (`rondo down`).
   [[nodiscard]] const std::optional<core::Failure>& failure() const { return failure_; }

@@ -43,11 +43,11 @@ struct LocalCluster::State {
 };
 
 LocalCluster::State::~State() {
-  for (auto& node : nodes) node->stop("its driver ends");
+  for (auto& node : nodes) node->stop("its driver ends", {});
   for (auto& node : nodes) node->join();
   nodes.clear();
   if (head) {
-    head->stop();
+    head->stop({});
     head->join();
     head.reset();
   }

@@ -133,6 +133,10 @@ void NodeHost::on_message(TimeNs now, ProcessId from, const core::Message& messa
   } else if (const auto* accepted = std::get_if<core::NodeAccepted>(&message)) {
     heartbeat_every_ = accepted->heartbeat_every;
   }
+  if (const auto* ask = std::get_if<core::Inspect>(&message); ask && ask->what == "head") {
+    out.send(from, core::Inspected{ask->request, options_.head.address, {}});
+    return;
+  }
   node_->on_message(now, from, message, out);
   if (const auto* ended = std::get_if<core::EndJob>(&message)) {
     ended_jobs_.insert(ended->job);
@@ -230,11 +234,11 @@ void NodeHost::end(core::Failure failure) {
   loop_->stop();
 }
 
-void NodeHost::stop(const std::string& reason) {
-  loop_->post([this, reason](TimeNs, core::Effects& out) {
+void NodeHost::stop(const std::string& reason, DurationNs patience) {
+  loop_->post([this, reason, patience](TimeNs, core::Effects& out) {
     if (head_.id) out.send(head_.id, core::Goodbye{reason});
     workers_->kill_all();
-    loop_->stop();
+    loop_->stop(patience);
   });
 }
 

@@ -55,7 +55,8 @@ class NodeHost final : private Daemon {
   [[nodiscard]] NodeId id() const { return id_; }
   void run() { loop_->run(*this); }
   void start() { loop_->start(*this); }
-  void stop(const std::string& reason);   // says goodbye, kills the workers, ends
+  // Says goodbye, kills the workers, ends; last words have so long to be acknowledged.
+  void stop(const std::string& reason, DurationNs patience = milliseconds(500));
   void join() { loop_->join(); }
   void drain_logs();
   // After run: why it ended, if nobody called stop. kCancelled: it was asked to.
