@@ -75,7 +75,10 @@ TEST(Placement, IsNeverWhereTheTotalIsTooSmallAndLaterWhereActorsHaveIt) {
 
 TEST(Membership, DeclaresNodeDeadAfterMissedHeartbeats) {
   Membership m({milliseconds(500), seconds(2), seconds(5), milliseconds(250)});
-  const NodeInfo node{.id = {1}, .peer = {{11}, "x"}, .name = "n1"};
+  NodeInfo node;
+  node.id = {1};
+  node.peer = {{11}, "x"};
+  node.name = "n1";
   TimeNs t{seconds(10).ns};
   m.awake(t);
   ASSERT_TRUE(m.join(t, node));
