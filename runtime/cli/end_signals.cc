@@ -1,0 +1,53 @@
+#include "end_signals.h"
+
+#include <poll.h>
+#include <pthread.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <utility>
+
+#include <rondo/base/check.h>
+
+namespace rondo::cli {
+
+namespace {
+sigset_t wanted() {
+  sigset_t set;
+  sigemptyset(&set);
+  for (const int number : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&set, number);
+  return set;
+}
+}  // namespace
+
+EndSignals::EndSignals(std::function<void(int)> on_signal) : on_signal_(std::move(on_signal)) {
+  const sigset_t set = wanted();
+  pthread_sigmask(SIG_BLOCK, &set, nullptr);
+  signals_.reset(::signalfd(-1, &set, SFD_CLOEXEC));
+  ending_.reset(::eventfd(0, EFD_CLOEXEC));
+  RONDO_CHECK(signals_ && ending_);
+  thread_ = std::thread([this] { run(); });
+}
+
+EndSignals::~EndSignals() {
+  const std::uint64_t one = 1;
+  RONDO_CHECK_EQ(::write(ending_.get(), &one, sizeof one), ssize_t{sizeof one});
+  thread_.join();
+}
+
+void EndSignals::run() {
+  for (;;) {
+    std::array<pollfd, 2> fds{{{signals_.get(), POLLIN, 0}, {ending_.get(), POLLIN, 0}}};
+    if (::poll(fds.data(), fds.size(), -1) < 0 && errno != EINTR) return;
+    if (fds[1].revents != 0) return;
+    signalfd_siginfo info{};
+    if (fds[0].revents != 0 && ::read(signals_.get(), &info, sizeof info) == sizeof info)
+      on_signal_(static_cast<int>(info.ssi_signo));
+  }
+}
+
+}  // namespace rondo::cli

@@ -1,0 +1,36 @@
+#pragma once
+
+#include <exception>
+#include <string>
+
+#include <rondo/base/result.h>
+
+// What `rondo` and its verbs return, and how a verb ends early: one sentence on stderr and the code.
+
+namespace rondo::cli {
+
+enum ExitCode : int {
+  kDone = 0,
+  kWorkFailed = 1,
+  kUsage = 2,         // whatever flags and files show before a process starts
+  kNotPlaceable = 3,
+  kNoCluster = 4,     // not reachable, of another version, or it refused
+  kMachine = 5,       // port, store, disk, a missing executable or library
+};
+
+struct Exit {
+  int code = kDone;
+  std::string sentence;
+};
+
+// The value, or the end of the verb with this code.
+template <class T>
+T need(Result<T> result, int code) {
+  if (!result) throw Exit{code, result.error().what()};
+  return std::move(result).value();
+}
+inline void need(const Result<void>& result, int code) {
+  if (!result) throw Exit{code, result.error().what()};
+}
+
+}  // namespace rondo::cli
