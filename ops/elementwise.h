@@ -5,7 +5,9 @@
 #include <rondo/ops/executor.h>
 #include <rondo/ops/tensor.h>
 
-// Sums, norms and clipping over flat buffers. Order of reductions: the buffer is cut into blocks
+// Sums, norms and clipping over flat buffers. The caller owns all memory; unequal counts abort.
+//
+// Order of reductions: the buffer is cut into blocks
 // of 1024; inside a block lane l of 16 takes elements l, l+16, … in turn, the lanes are added
 // pairwise (8, 4, 2, 1), and the blocks are added pairwise in double. So the same bits on every
 // machine and for every number of threads.

@@ -9,6 +9,9 @@
 // An embedding is a gather of rows, its gradient a scatter-add in ascending order of r: never a
 // one-hot product.
 //   table [V,E]   ids [R], each in [0,V)   y [R,E]
+// For models whose tokens have vectors of their own; a recurrent layer reads ids by itself
+// (recurrent.h). The caller owns all memory; an id out of range aborts. Bits do not depend on
+// threads.
 
 namespace rondo::ops {
 

@@ -3,9 +3,10 @@
 #include <string>
 
 // The numeric profile names what this machine's bits depend on; it is stored with a layout and a
-// checkpoint. "canonical-1": every kernel follows the canonical arithmetic, whatever the
-// processor, so bits are equal everywhere. The rest after ';' is information only: library and
-// vector width in use.
+// checkpoint, and a run resumed under another profile says that its bits may differ.
+// "canonical-1": every kernel follows the canonical arithmetic, whatever the processor, so bits are
+// equal everywhere. The summary is for people: which library and which vector width are in use.
+// Any thread; both answers are constant for the life of the process.
 
 namespace rondo::ops {
 

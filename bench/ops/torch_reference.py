@@ -69,20 +69,19 @@ def main():
     print(f"inline constexpr int kSteps = {STEPS}, kBatch = {BATCH};")
     print(f"inline constexpr int kInputs = {INPUTS}, kHidden = {HIDDEN};\n")
     print("struct Figure {\n  std::string cell, tensor;\n  std::vector<double> values;\n};\n")
-    print("inline const std::vector<Figure>& all() {")
-    print("  static const std::vector<Figure> figures = {")
+    print("inline const std::vector<Figure> kFigures = {")
     for kind in ("tanh", "relu", "lstm", "gru"):
         for name, tensor in figures(kind).items():
             numbers = [f"{v:.9g}" for v in tensor.detach().flatten().tolist()]
-            print(f'      {{"{kind}", "{name}", {{')
-            line = "         "
+            print(f'    {{"{kind}", "{name}", {{')
+            line = "       "
             for number in numbers:
                 if len(line) + len(number) > 96:
                     print(line.rstrip())
-                    line = "         "
+                    line = "       "
                 line += number + ", "
             print(line.rstrip().rstrip(",") + "}},")
-    print("  };\n  return figures;\n}\n\n}  // namespace rondo::ops::torch_figures")
+    print("};\n\n}  // namespace rondo::ops::torch_figures")
     return 0
 
 

@@ -148,7 +148,7 @@ void RecurrentLayer<T>::Impl::panel_gradient(const Backward& b, Storage& s, Dim 
   if (spec.ids) {
     for (Dim row = 0; row < rows; ++row) {
       T* to = scratch + b.x.ids[row] * g.input_columns;
-      for (Dim c = 0; c < g.input_columns; ++c) to[c] = to[c] + tiles[row * kTile + c];
+      kernels<T>().add(to, tiles + row * kTile, g.input_columns, to);
     }
   } else {
     products_over_rows(tiles, b.x.dense.data(), g.inputs, input_grad, rows, scratch);
