@@ -1,0 +1,32 @@
+# cmake -DCXX=... -DINCLUDE=... -DSOURCE=.../refused.cc -DCASES="1;2" -P refused.cmake
+# Each case must fail to compile with the words beside it; case 0 must compile.
+
+file(STRINGS ${SOURCE} lines REGEX "^#(if|elif) CASE")
+foreach(case IN LISTS CASES)
+  execute_process(
+    COMMAND ${CXX} -std=c++20 -fsyntax-only -DCASE=${case} -I${INCLUDE} ${SOURCE}
+    RESULT_VARIABLE code ERROR_VARIABLE said OUTPUT_QUIET)
+  if(case EQUAL 0)
+    if(NOT code EQUAL 0)
+      message(FATAL_ERROR "what is allowed does not compile:\n${said}")
+    endif()
+    continue()
+  endif()
+  set(words "")
+  foreach(line IN LISTS lines)
+    if(line MATCHES "CASE == ${case}  // refused: (.*)$")
+      set(words "${CMAKE_MATCH_1}")
+    endif()
+  endforeach()
+  if(words STREQUAL "")
+    message(FATAL_ERROR "case ${case} is not in ${SOURCE}")
+  endif()
+  if(code EQUAL 0)
+    message(FATAL_ERROR "case ${case} compiles; it should say: ${words}")
+  endif()
+  string(FIND "${said}" "rondo: " ours)
+  string(FIND "${said}" "${words}" at)
+  if(at EQUAL -1 OR ours EQUAL -1)
+    message(FATAL_ERROR "case ${case} does not say: ${words}\nbut:\n${said}")
+  endif()
+endforeach()
