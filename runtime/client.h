@@ -21,9 +21,9 @@
 namespace rondo {
 
 struct Resources {
-  double cpu = 0;       // cores
+  double cpu = 0;  // cores
   double gpu = 0;
-  double memory = 0;    // bytes
+  double memory = 0;  // bytes
   std::vector<std::pair<std::string, double>> custom = {};
 };
 
@@ -36,9 +36,9 @@ struct TaskOptions {
 struct ActorOptions {
   std::string name = {};
   Resources resources = {};
-  int max_restarts = 0;        // -1: without end
+  int max_restarts = 0;  // -1: without end
   int max_task_retries = 0;
-  unsigned max_pending = 0;    // calls that may wait at the caller; 0: the default
+  unsigned max_pending = 0;  // calls that may wait at the caller; 0: the default
 };
 
 class Context;
@@ -49,14 +49,14 @@ namespace detail {
 // refs they name.
 struct EncodedArguments {
   Bytes payload;
-  std::vector<CellRef> refs;           // kRef arguments and refs inside inline values, by number
+  std::vector<CellRef> refs;  // kRef arguments and refs inside inline values, by number
   // Numbers of the refs that must be ready first (kRef arguments).
   std::vector<std::uint32_t> awaited;
 };
 
 struct ArgumentView {
-  Buffer bytes;                        // the encoded value, readable in place
-  std::span<const CellRef> refs;       // the refs that this value's bytes number
+  Buffer bytes;                   // the encoded value, readable in place
+  std::span<const CellRef> refs;  // the refs that this value's bytes number
 };
 
 // Where a body writes its result: asked once for the size, so that large results are written
@@ -71,7 +71,7 @@ struct CallFrame {
   Context& context;
   std::span<const ArgumentView> arguments;
   ResultSink& result;
-  void* actor = nullptr;               // methods: the object
+  void* actor = nullptr;  // methods: the object
 };
 
 // Throws what the user's code throws.
@@ -81,7 +81,7 @@ using Factory = std::function<std::shared_ptr<void>(CallFrame&)>;
 
 struct ActorTarget {
   ActorId id;
-  Incarnation bound;                   // 0: whichever lives
+  Incarnation bound;  // 0: whichever lives
 };
 
 struct ActorFound {
@@ -114,7 +114,7 @@ class Client {
   // Waits for the value and makes it readable here. Throws its Error, or kTimeout.
   virtual Buffer open(const CellRef&, std::optional<DurationNs> timeout) = 0;
 
-  virtual ActorFound find(const std::string& name) = 0;            // throws kNotFound
+  virtual ActorFound find(const std::string& name) = 0;  // throws kNotFound
   // The incarnation that lives now.
   virtual Incarnation bind(const ActorId&, std::optional<DurationNs> timeout) = 0;
   virtual void kill(const ActorId&) = 0;

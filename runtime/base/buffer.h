@@ -4,8 +4,9 @@
 
 #include <rondo/base/bytes.h>
 
-// Immutable bytes that may live in shared memory, with whatever keeps them there. A value: copies share the hold. It stays
-// readable after its ref is dropped, its owner died or the Runtime ended; the last copy gives the memory back.
+// Immutable bytes that may live in shared memory, with whatever keeps them there. A value: copies
+// share the hold. It stays readable after its ref is dropped, its owner died or the Runtime ended;
+// the last copy gives the memory back.
 
 namespace rondo {
 

@@ -13,7 +13,7 @@ namespace rondo {
 
 using Bytes = std::vector<std::byte>;
 using ByteView = std::span<const std::byte>;
-using SharedBytes = std::shared_ptr<const Bytes>;   // immutable: any thread may read
+using SharedBytes = std::shared_ptr<const Bytes>;  // immutable: any thread may read
 
 inline ByteView as_bytes(std::string_view text) {
   return {reinterpret_cast<const std::byte*>(text.data()), text.size()};

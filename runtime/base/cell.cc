@@ -72,12 +72,12 @@ void CellTable::drop(Cell& cell) {
 }
 
 void CellTable::recycle(Cell& cell) {
-  const auto extra = std::move(cell.extra);   // destroyed outside the lock: it may hold other cells
+  const auto extra = std::move(cell.extra);  // destroyed outside the lock: it may hold other cells
   const SharedBytes bytes = std::move(cell.bytes);
   cell.bytes.reset();
   cell.small_bytes = 0;
   const std::lock_guard lock(mutex_);
-  ++cell.local_generation;                     // late answers miss
+  ++cell.local_generation;  // late answers miss
   free_.push_back(cell.slot);
   --used_;
 }

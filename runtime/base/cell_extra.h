@@ -10,7 +10,7 @@
 
 namespace rondo {
 
-struct StoredValue {              // bytes in a node's store: a core::Place in base's terms
+struct StoredValue {  // bytes in a node's store: a core::Place in base's terms
   NodeId node;
   ProcessId node_process;
   std::string node_address;
@@ -19,15 +19,15 @@ struct StoredValue {              // bytes in a node's store: a core::Place in b
   std::uint64_t bytes = 0;
 };
 
-struct RefInside {                // a ref inside a value, and the hold that keeps it
+struct RefInside {  // a ref inside a value, and the hold that keeps it
   CellRef cell;
 };
 
 struct CellExtra {
-  std::string owner_address;      // borrowed refs: where the owner listens
+  std::string owner_address;  // borrowed refs: where the owner listens
   std::optional<StoredValue> stored;
-  std::optional<Buffer> mapped;   // the stored bytes, readable here (written once, by the loop)
-  std::vector<RefInside> refs;    // in the order in which the value numbers them
+  std::optional<Buffer> mapped;  // the stored bytes, readable here (written once, by the loop)
+  std::vector<RefInside> refs;   // in the order in which the value numbers them
   std::optional<Error> failure;
 };
 

@@ -9,7 +9,9 @@ std::string hex(std::uint64_t value) {
   return out;
 }
 
-std::string to_string(ActorId id) { return hex(id.creator.value) + "." + std::to_string(id.number); }
+std::string to_string(ActorId id) {
+  return hex(id.creator.value) + "." + std::to_string(id.number);
+}
 
 std::string to_string(ObjectId id) {
   return hex(id.owner.value) + "." + std::to_string(id.index) + "." + std::to_string(id.generation);

@@ -7,7 +7,8 @@
 #include <string>
 
 // Every identity is its own type, so that a node cannot be passed where an actor is wanted.
-// Values; ordered (std::map iteration is part of determinism); printable as the short hexadecimal that people see.
+// Values; ordered (std::map iteration is part of determinism); printable as the short hexadecimal
+// that people see.
 
 namespace rondo {
 
@@ -18,13 +19,15 @@ struct Id {
   explicit operator bool() const { return value != 0; }
 };
 
-// A running process of the cluster (head, node, driver or worker). Never reused: a restarted process is another one,
-// so every message that names it is fenced by itself.
+// A running process of the cluster (head, node, driver or worker). Never reused: a restarted
+// process is another one, so every message that names it is fenced by itself.
 using ProcessId = Id<struct ProcessTag>;
-using NodeId = Id<struct NodeTag>;      // a node daemon; a restarted daemon keeps its name and gets a new id
-using JobId = Id<struct JobTag>;        // a driver's run
-using LeaseId = Id<struct LeaseTag>;    // a worker slot lent to an owner; unique at its node
-using RequestId = Id<struct RequestTag>;  // chosen by the asker, unique in its process: makes questions idempotent
+using NodeId =
+    Id<struct NodeTag>;  // a node daemon; a restarted daemon keeps its name and gets a new id
+using JobId = Id<struct JobTag>;          // a driver's run
+using LeaseId = Id<struct LeaseTag>;      // a worker slot lent to an owner; unique at its node
+using RequestId = Id<struct RequestTag>;  // chosen by the asker, unique in its process: makes
+                                          // questions idempotent
 
 // The fencing number of an actor, a head or a group: raised at every birth; older ones are ignored.
 using Incarnation = Id<struct IncarnationTag>;
@@ -50,7 +53,7 @@ template <class Tag>
 std::string to_string(Id<Tag> id);
 std::string to_string(ActorId id);
 std::string to_string(ObjectId id);
-std::string hex(std::uint64_t value);   // 16 digits
+std::string hex(std::uint64_t value);  // 16 digits
 
 template <class Tag>
 std::string to_string(Id<Tag> id) {
@@ -68,7 +71,9 @@ inline std::ostream& operator<<(std::ostream& out, ObjectId id) { return out << 
 
 template <class Tag>
 struct std::hash<rondo::Id<Tag>> {
-  std::size_t operator()(rondo::Id<Tag> id) const noexcept { return id.value * 0x9E3779B97F4A7C15ull; }
+  std::size_t operator()(rondo::Id<Tag> id) const noexcept {
+    return id.value * 0x9E3779B97F4A7C15ull;
+  }
 };
 template <>
 struct std::hash<rondo::ActorId> {

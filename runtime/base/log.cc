@@ -16,12 +16,14 @@ struct Diary {
 };
 
 Diary& diary() {
-  static Diary* one = new Diary;  // lives until the process ends: threads may log while statics are destroyed
+  static Diary* one =
+      new Diary;  // lives until the process ends: threads may log while statics are destroyed
   return *one;
 }
 
 std::shared_ptr<spdlog::logger> make(const std::string& who) {
-  auto logger = std::make_shared<spdlog::logger>(who, std::make_shared<spdlog::sinks::stderr_sink_mt>());
+  auto logger =
+      std::make_shared<spdlog::logger>(who, std::make_shared<spdlog::sinks::stderr_sink_mt>());
   logger->set_pattern("%H:%M:%S.%e %L %n: %v");
   const char* level = std::getenv("RONDO_LOG");
   logger->set_level(spdlog::level::from_str(level != nullptr ? level : "warn"));

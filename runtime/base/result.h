@@ -21,11 +21,23 @@ class [[nodiscard]] Result {
   explicit operator bool() const { return ok(); }
 
   // Requires: ok().
-  T& value() & { RONDO_CHECK(ok()); return *std::get_if<0>(&state_); }
-  const T& value() const& { RONDO_CHECK(ok()); return *std::get_if<0>(&state_); }
-  T&& value() && { RONDO_CHECK(ok()); return std::move(*std::get_if<0>(&state_)); }
+  T& value() & {
+    RONDO_CHECK(ok());
+    return *std::get_if<0>(&state_);
+  }
+  const T& value() const& {
+    RONDO_CHECK(ok());
+    return *std::get_if<0>(&state_);
+  }
+  T&& value() && {
+    RONDO_CHECK(ok());
+    return std::move(*std::get_if<0>(&state_));
+  }
   // Requires: !ok().
-  const Error& error() const { RONDO_CHECK(!ok()); return *std::get_if<1>(&state_); }
+  const Error& error() const {
+    RONDO_CHECK(!ok());
+    return *std::get_if<1>(&state_);
+  }
 
  private:
   std::variant<T, Error> state_;
@@ -38,7 +50,10 @@ class [[nodiscard]] Result<void> {
   Result(Error error) : error_(std::move(error)) {}  // NOLINT: an error is a result
   [[nodiscard]] bool ok() const { return !error_; }
   explicit operator bool() const { return ok(); }
-  const Error& error() const { RONDO_CHECK(!ok()); return *error_; }
+  const Error& error() const {
+    RONDO_CHECK(!ok());
+    return *error_;
+  }
 
  private:
   std::optional<Error> error_;

@@ -3,7 +3,8 @@
 #include <compare>
 #include <cstdint>
 
-// Time comes into the machines with every call; only the host and the simulator read or make clocks.
+// Time comes into the machines with every call; only the host and the simulator read or make
+// clocks.
 
 namespace rondo {
 
@@ -13,7 +14,8 @@ struct DurationNs {
   auto operator<=>(const DurationNs&) const = default;
 };
 
-// An instant: nanoseconds since the machine's boot (CLOCK_BOOTTIME), or since the simulation's start.
+// An instant: nanoseconds since the machine's boot (CLOCK_BOOTTIME), or since the simulation's
+// start.
 struct TimeNs {
   std::int64_t ns = 0;
   auto operator<=>(const TimeNs&) const = default;

@@ -35,7 +35,8 @@ void ActorClient::expect(const ActorSpec& spec) {
 
 bool ActorClient::accepts(std::uint32_t group) const {
   const Actor& actor = actors_[group];
-  const std::size_t most = actor.info.max_pending != 0 ? actor.info.max_pending : limits::kCallsQueuedMax;
+  const std::size_t most =
+      actor.info.max_pending != 0 ? actor.info.max_pending : limits::kCallsQueuedMax;
   return actor.queue.size() + (actor.info.max_pending != 0 ? actor.sent.size() : 0) < most;
 }
 
@@ -61,15 +62,20 @@ void ActorClient::pump_dirty(TimeNs now, std::vector<Call*>& failed) {
 
 Failure ActorClient::why_dead(const Call& call) const {
   const Actor& actor = actors_[call.group];
-  const std::string what = "actor " + (actor.info.name.empty() ? actor.info.class_name : "'" + actor.info.name + "'") +
-                           " (" + to_string(actor.info.id) + ")";
-  if (actor.info.state == ActorState::kUnknown) return {ErrorCode::kNotFound, "there is no " + what + " in this cluster"};
+  const std::string what =
+      "actor " + (actor.info.name.empty() ? actor.info.class_name : "'" + actor.info.name + "'") +
+      " (" + to_string(actor.info.id) + ")";
+  if (actor.info.state == ActorState::kUnknown)
+    return {ErrorCode::kNotFound, "there is no " + what + " in this cluster"};
   const std::string& cause = actor.info.cause.empty() ? actor.cause : actor.info.cause;
-  if (actor.info.state == ActorState::kDead) return {ErrorCode::kActorDied, what + " is dead: " + cause};
+  if (actor.info.state == ActorState::kDead)
+    return {ErrorCode::kActorDied, what + " is dead: " + cause};
   if (call.bound) {
-    return {ErrorCode::kActorDied, what + ": the incarnation that this handle is bound to is gone: " + cause};
+    return {ErrorCode::kActorDied,
+            what + ": the incarnation that this handle is bound to is gone: " + cause};
   }
-  return {ErrorCode::kActorDied, what + " died while it may have run this call, and max_task_retries is spent: " + cause};
+  return {ErrorCode::kActorDied,
+          what + " died while it may have run this call, and max_task_retries is spent: " + cause};
 }
 
 void ActorClient::pump(TimeNs now, std::uint32_t group, std::vector<Call*>& failed) {
@@ -77,15 +83,19 @@ void ActorClient::pump(TimeNs now, std::uint32_t group, std::vector<Call*>& fail
   const ActorInfo& info = actor.info;
   while (Call* call = actor.queue.front(calls_)) {
     const bool dead = info.state == ActorState::kDead;
-    const bool missed = call->bound && (call->bound < info.incarnation ||
-                                        (call->bound == info.incarnation && info.process.id == actor.lost));
+    const bool missed =
+        call->bound && (call->bound < info.incarnation ||
+                        (call->bound == info.incarnation && info.process.id == actor.lost));
     if (dead || missed) {
       actor.queue.remove(calls_, *call);
       failed.push_back(call);
       continue;
     }
-    if (info.state != ActorState::kAlive || info.process.id == actor.lost || call->state != Call::State::kReady) return;
-    if (!actor.sent.empty() && actor.sent.front(calls_)->to != info.process.id) return;   // its death is not settled yet
+    if (info.state != ActorState::kAlive || info.process.id == actor.lost ||
+        call->state != Call::State::kReady)
+      return;
+    if (!actor.sent.empty() && actor.sent.front(calls_)->to != info.process.id)
+      return;  // its death is not settled yet
     if (actor.sent.size() >= limits::kCallsInFlightMax) return;
     actor.queue.remove(calls_, *call);
     actor.sent.push_back(calls_, *call);
@@ -117,11 +127,13 @@ void ActorClient::on_update(TimeNs now, const ActorUpdate& update, std::vector<C
   const auto it = by_id_.find(update.actor.id);
   if (it == by_id_.end()) return;
   Actor& actor = actors_[it->second];
-  if (update.actor.incarnation < actor.info.incarnation) return;   // older news
-  if (actor.info.state == ActorState::kDead) return;               // the dead stay dead
-  if (update.actor.state == ActorState::kUnknown && actor.info.state == ActorState::kPending) return;   // spawn overtaken
+  if (update.actor.incarnation < actor.info.incarnation) return;  // older news
+  if (actor.info.state == ActorState::kDead) return;              // the dead stay dead
+  if (update.actor.state == ActorState::kUnknown && actor.info.state == ActorState::kPending)
+    return;  // spawn overtaken
   actor.info = update.actor;
-  if (actor.info.state == ActorState::kUnknown) actor.info.state = ActorState::kDead, actor.info.cause = "it is unknown";
+  if (actor.info.state == ActorState::kUnknown)
+    actor.info.state = ActorState::kDead, actor.info.cause = "it is unknown";
   if (actor.info.state == ActorState::kAlive) port_.learn(actor.info.process);
   if (actor.info.state == ActorState::kDead) {
     while (Call* call = actor.sent.front(calls_)) {
@@ -137,7 +149,7 @@ void ActorClient::settle(Actor& actor, const ProcessDied& death, std::vector<Cal
   for (const BegunMark& mark : death.begun) {
     if (mark.caller == self_) begun = mark.number;
   }
-  while (Call* call = actor.sent.back(calls_)) {   // newest first: each goes to the queue's front
+  while (Call* call = actor.sent.back(calls_)) {  // newest first: each goes to the queue's front
     if (death.process && call->to != death.process) return;
     actor.sent.remove(calls_, *call);
     const bool may_have_begun = call->number <= begun;
@@ -152,12 +164,15 @@ void ActorClient::settle(Actor& actor, const ProcessDied& death, std::vector<Cal
   }
 }
 
-void ActorClient::on_process_died(TimeNs now, const ProcessDied& death, std::vector<Call*>& failed) {
+void ActorClient::on_process_died(TimeNs now, const ProcessDied& death,
+                                  std::vector<Call*>& failed) {
   for (std::uint32_t group = 0; group < actors_.size(); ++group) {
     Actor& actor = actors_[group];
     Call* oldest = actor.sent.front(calls_);
-    const bool lives_there = death.process ? actor.info.process.id == death.process : actor.info.node == death.node;
-    const bool has_calls = oldest != nullptr && (death.process ? oldest->to == death.process : lives_there);
+    const bool lives_there =
+        death.process ? actor.info.process.id == death.process : actor.info.node == death.node;
+    const bool has_calls =
+        oldest != nullptr && (death.process ? oldest->to == death.process : lives_there);
     if (!lives_there && !has_calls) continue;
     if (lives_there) actor.lost = actor.info.process.id;
     actor.cause = death.cause;
@@ -168,7 +183,8 @@ void ActorClient::on_process_died(TimeNs now, const ProcessDied& death, std::vec
 
 void ActorClient::watch_again() {
   for (const Actor& actor : actors_) {
-    if (actor.info.state != ActorState::kDead) port_.send(node_, WatchActor{RequestId{}, actor.info.id, {}});
+    if (actor.info.state != ActorState::kDead)
+      port_.send(node_, WatchActor{RequestId{}, actor.info.id, {}});
   }
 }
 

@@ -8,11 +8,13 @@
 #include <rondo/core/call_table.h>
 #include <rondo/core/process_port.h>
 
-// The caller's side of actors: where each lives now, the calls that wait for it, and those that it has.
+// The caller's side of actors: where each lives now, the calls that wait for it, and those that it
+// has.
 //
-// Picture letters to people who sometimes move. Letters to one person go out in order. When the person moves, letters
-// that were never opened are sent to the new house, in order; one that may have been opened is sent again only if its
-// writer allowed it. A letter marked "this house only" (a bound call) comes back instead.
+// Picture letters to people who sometimes move. Letters to one person go out in order. When the
+// person moves, letters that were never opened are sent to the new house, in order; one that may
+// have been opened is sent again only if its writer allowed it. A letter marked "this house only"
+// (a bound call) comes back instead.
 //
 // Loop only. The head is asked once for each actor (WatchActor) and then tells every change.
 
@@ -23,13 +25,14 @@ class ActorClient {
   ActorClient(ProcessId self, CallTable&, CallSender&, ProcessPort&);
 
   void set_node(ProcessId node) { node_ = node; }
-  [[nodiscard]] std::uint32_t group_of(const ActorId&);          // dense index; watches the actor from now on
-  void expect(const ActorSpec&);   // our own spawn: retries are known before the head answers
-  void watch(const ActorId&);      // after SpawnActor has left
+  [[nodiscard]] std::uint32_t group_of(
+      const ActorId&);            // dense index; watches the actor from now on
+  void expect(const ActorSpec&);  // our own spawn: retries are known before the head answers
+  void watch(const ActorId&);     // after SpawnActor has left
   [[nodiscard]] const ActorInfo& info(std::uint32_t group) const { return actors_[group].info; }
-  [[nodiscard]] bool accepts(std::uint32_t group) const;         // room in its queue (max_pending)
+  [[nodiscard]] bool accepts(std::uint32_t group) const;  // room in its queue (max_pending)
 
-  void enqueue(Call&);                                           // in the order of the caller; may be unready
+  void enqueue(Call&);  // in the order of the caller; may be unready
   void pump(TimeNs now, std::uint32_t group, std::vector<Call*>& failed);
   void pump_dirty(TimeNs now, std::vector<Call*>& failed);
   void mark_dirty(std::uint32_t group);
@@ -37,18 +40,18 @@ class ActorClient {
   void on_returned(Call&);
   void on_update(TimeNs now, const ActorUpdate&, std::vector<Call*>& failed);
   void on_process_died(TimeNs now, const ProcessDied&, std::vector<Call*>& failed);
-  void cancel(Call&);                                            // Requires: not sent.
-  void watch_again();                                            // the node is new or was away
+  void cancel(Call&);  // Requires: not sent.
+  void watch_again();  // the node is new or was away
   [[nodiscard]] Failure why_dead(const Call&) const;
   void check_invariants() const;
 
  private:
   struct Actor {
     ActorInfo info;
-    CallList queue;        // not sent, in order
-    CallList sent;         // in the order of sending
-    ProcessId lost;        // the process that we know to be dead, until an update names a newer one
-    std::string cause;     // of that death
+    CallList queue;     // not sent, in order
+    CallList sent;      // in the order of sending
+    ProcessId lost;     // the process that we know to be dead, until an update names a newer one
+    std::string cause;  // of that death
     bool dirty = false;
   };
 

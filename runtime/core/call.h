@@ -5,9 +5,10 @@
 
 #include <rondo/core/types.h>
 
-// Calls and replies: the path that carries a million a second. Fixed-layout records, 8-byte aligned, followed by their
-// payload; a frame holds many, after a head in Cap'n Proto. Written by the sender's Process, validated in one pass by
-// wire/record.h, read in place by the receiver's Process. Integers are little-endian.
+// Calls and replies: the path that carries a million a second. Fixed-layout records, 8-byte
+// aligned, followed by their payload; a frame holds many, after a head in Cap'n Proto. Written by
+// the sender's Process, validated in one pass by wire/record.h, read in place by the receiver's
+// Process. Integers are little-endian.
 
 namespace rondo::core {
 
@@ -16,15 +17,15 @@ enum class CallKind : std::uint16_t { kTask = 1, kActor = 2 };
 
 struct CallHeader {
   std::uint32_t payload_bytes = 0;
-  std::uint16_t ref_count = 0;         // RefEntries behind the payload (wire/record.h)
+  std::uint16_t ref_count = 0;  // RefEntries behind the payload (wire/record.h)
   CallKind kind = CallKind::kTask;
-  std::uint32_t slot = 0;              // the result's ObjectId: owner = the sending process
+  std::uint32_t slot = 0;  // the result's ObjectId: owner = the sending process
   std::uint32_t generation = 0;
-  std::uint32_t function = 0;          // the registered number of the task or method
+  std::uint32_t function = 0;  // the registered number of the task or method
   std::uint32_t attempt = 0;
-  std::uint64_t number = 0;            // ascending per (sender, receiver): what a BegunMark speaks of
-  std::uint64_t target = 0;            // kTask: the lease; kActor: the actor's incarnation
-  std::uint64_t caller = 0;            // 0: the process; else the number of the calling actor
+  std::uint64_t number = 0;  // ascending per (sender, receiver): what a BegunMark speaks of
+  std::uint64_t target = 0;  // kTask: the lease; kActor: the actor's incarnation
+  std::uint64_t caller = 0;  // 0: the process; else the number of the calling actor
 };
 static_assert(sizeof(CallHeader) == 48);
 
@@ -39,7 +40,7 @@ struct ReplyHeader {
   std::uint32_t payload_bytes = 0;
   std::uint16_t ref_count = 0;
   ReplyStatus status = ReplyStatus::kOk;
-  std::uint32_t slot = 0;              // of the receiver
+  std::uint32_t slot = 0;  // of the receiver
   std::uint32_t generation = 0;
   std::uint32_t attempt = 0;
   std::uint32_t reserved = 0;
@@ -48,10 +49,13 @@ static_assert(sizeof(ReplyHeader) == 24);
 
 // Arguments inside a payload: one head each, then what the kind says, padded to 8.
 enum class ArgumentKind : std::uint32_t {
-  kInline = 0,    // `size` bytes; a ref in them is numbered in the call's list
-  kRef = 1,       // the value of the call's ref number `size`, nothing follows: never leaves the caller (it is resolved)
-  kInlineAt = 2,  // u64 first, then `size` bytes; a ref in them is numbered from `first` in the call's list
-  kStored = 3,    // a StoredArgument: opened by the executing process; `size` is sizeof(StoredArgument)
+  kInline = 0,  // `size` bytes; a ref in them is numbered in the call's list
+  kRef = 1,  // the value of the call's ref number `size`, nothing follows: never leaves the caller
+             // (it is resolved)
+  kInlineAt =
+      2,  // u64 first, then `size` bytes; a ref in them is numbered from `first` in the call's list
+  kStored =
+      3,  // a StoredArgument: opened by the executing process; `size` is sizeof(StoredArgument)
 };
 struct ArgumentHeader {
   std::uint32_t size = 0;
@@ -64,8 +68,8 @@ struct StoredArgument {
   std::uint64_t bytes = 0;
   std::uint32_t extent = 0;
   std::uint32_t generation = 0;
-  std::uint32_t object_ref = 0;        // the call's ref that is this object
-  std::uint32_t first_ref = 0;         // refs inside the value are numbered from here
+  std::uint32_t object_ref = 0;  // the call's ref that is this object
+  std::uint32_t first_ref = 0;   // refs inside the value are numbered from here
 };
 static_assert(sizeof(StoredArgument) == 32);
 

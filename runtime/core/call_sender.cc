@@ -79,16 +79,19 @@ void CallSender::resolve(ByteView payload, std::span<const CellRef> refs) {
 void CallSender::put_value(const Cell& cell, std::uint32_t ref_number) {
   const auto first = static_cast<std::uint32_t>(entries_.size());
   if (cell.extra) {
-    for (const RefInside& inside : cell.extra->refs) entries_.push_back(objects_.entry_of(*inside.cell));
+    for (const RefInside& inside : cell.extra->refs)
+      entries_.push_back(objects_.entry_of(*inside.cell));
   }
   if (cell.extra && cell.extra->stored) {
     const StoredValue& stored = *cell.extra->stored;
     append(payload_, ArgumentHeader{sizeof(StoredArgument), ArgumentKind::kStored});
-    append(payload_, StoredArgument{stored.node.value, stored.bytes, stored.extent, stored.generation, ref_number, first});
+    append(payload_, StoredArgument{stored.node.value, stored.bytes, stored.extent,
+                                    stored.generation, ref_number, first});
     return;
   }
   const ByteView bytes = cell.inline_view();
-  append(payload_, ArgumentHeader{static_cast<std::uint32_t>(bytes.size()), ArgumentKind::kInlineAt});
+  append(payload_,
+         ArgumentHeader{static_cast<std::uint32_t>(bytes.size()), ArgumentKind::kInlineAt});
   append(payload_, std::uint64_t{first});
   payload_.insert(payload_.end(), bytes.begin(), bytes.end());
   payload_.resize(padded(payload_.size()));

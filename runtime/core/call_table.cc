@@ -35,7 +35,7 @@ void CallTable::release(Call& call) {
   call.refs.clear();
   call.awaited.clear();
   --live_;
-  const CellRef last = std::move(call.result);   // dropped last: the slot may be taken again at once
+  const CellRef last = std::move(call.result);  // dropped last: the slot may be taken again at once
 }
 
 void CallList::push_back(CallTable& table, Call& call) {

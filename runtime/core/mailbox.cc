@@ -16,7 +16,8 @@ void Mailbox::host_actor(ActorId actor, Incarnation incarnation) {
 void Mailbox::on_call(Incoming call) {
   const bool to_actor = call.head.kind == CallKind::kActor;
   if (to_actor && actor_ && call.head.target != incarnation_.value) {
-    return give_back(call, ReplyStatus::kFailed, "the call is for another incarnation of the actor");
+    return give_back(call, ReplyStatus::kFailed,
+                     "the call is for another incarnation of the actor");
   }
   const std::uint64_t key = to_actor ? kActorCounter : call.head.target;
   Counter& counter = counters_[key];
@@ -25,7 +26,8 @@ void Mailbox::on_call(Incoming call) {
   if (!counter.running) {
     serve(key, counter);
   } else if (!to_actor && runs_[*counter.running].waiting) {
-    give_back(counter.queue.back(), ReplyStatus::kReturned, {});   // sent before the owner knew that the worker waits
+    give_back(counter.queue.back(), ReplyStatus::kReturned,
+              {});  // sent before the owner knew that the worker waits
     counter.queue.pop_back();
   }
 }
@@ -70,7 +72,7 @@ std::optional<LeaseId> Mailbox::wait_begin(RunId id) {
   ++waiting_;
   if (run.counter == kActorCounter) return std::nullopt;
   Counter& counter = counters_[run.counter];
-  while (!counter.queue.empty()) {   // newest first: the owner puts each at its queue's front
+  while (!counter.queue.empty()) {  // newest first: the owner puts each at its queue's front
     give_back(counter.queue.back(), ReplyStatus::kReturned, {});
     counter.queue.pop_back();
   }
@@ -110,7 +112,8 @@ void Mailbox::give_back(const Incoming& call, ReplyStatus status, const std::str
 void Mailbox::on_process_died(ProcessId process) {
   for (auto it = counters_.begin(); it != counters_.end();) {
     std::erase_if(it->second.queue, [&](const Incoming& call) { return call.from == process; });
-    const bool empty = it->second.queue.empty() && !it->second.running && it->first != kActorCounter;
+    const bool empty =
+        it->second.queue.empty() && !it->second.running && it->first != kActorCounter;
     it = empty ? counters_.erase(it) : std::next(it);
   }
 }
@@ -121,7 +124,8 @@ std::size_t Mailbox::queued() const {
   return sum;
 }
 
-std::optional<RunId> Mailbox::run_before(ProcessId from, std::uint32_t slot, std::uint32_t generation) const {
+std::optional<RunId> Mailbox::run_before(ProcessId from, std::uint32_t slot,
+                                         std::uint32_t generation) const {
   const auto same = [&](const Incoming& call) {
     return call.from == from && call.head.slot == slot && call.head.generation == generation;
   };
@@ -134,7 +138,8 @@ std::optional<RunId> Mailbox::run_before(ProcessId from, std::uint32_t slot, std
   return std::nullopt;
 }
 
-std::optional<Incoming> Mailbox::take_queued(ProcessId from, std::uint32_t slot, std::uint32_t generation) {
+std::optional<Incoming> Mailbox::take_queued(ProcessId from, std::uint32_t slot,
+                                             std::uint32_t generation) {
   for (auto& [key, counter] : counters_) {
     for (auto it = counter.queue.begin(); it != counter.queue.end(); ++it) {
       if (it->from != from || it->head.slot != slot || it->head.generation != generation) continue;

@@ -32,7 +32,8 @@ ObjectTable::ObjectTable(Options options, CellTable& cells, ProcessPort& port)
     : options_(std::move(options)), cells_(cells), port_(port) {}
 
 void ObjectTable::fill(Cell& cell, ByteView bytes, std::vector<CellRef> refs) {
-  if (bytes.size() > Cell::kSmallMax) return fill_shared(cell, share(to_bytes(bytes)), std::move(refs));
+  if (bytes.size() > Cell::kSmallMax)
+    return fill_shared(cell, share(to_bytes(bytes)), std::move(refs));
   if (!bytes.empty()) std::memcpy(cell.small.data(), bytes.data(), bytes.size());
   cell.small_bytes = static_cast<std::uint32_t>(bytes.size());
   keep_refs(cell, std::move(refs));
@@ -74,7 +75,9 @@ void ObjectTable::completed(Cell& cell, CellState state) {
   }
 }
 
-std::vector<std::uint32_t> ObjectTable::take_released_calls() { return std::exchange(released_, {}); }
+std::vector<std::uint32_t> ObjectTable::take_released_calls() {
+  return std::exchange(released_, {});
+}
 
 bool ObjectTable::await(Cell& cell, std::uint32_t waiting_slot) {
   if (!cell.pending()) return false;
@@ -110,7 +113,8 @@ RefEntry ObjectTable::entry_of(const Cell& cell) const {
   return RefEntry{cell.id, cell.extra ? cell.extra->owner_address : Address{}, NodeId{}};
 }
 
-// ---- what others own --------------------------------------------------------------------------------------------
+// ---- what others own
+// --------------------------------------------------------------------------------------------
 
 CellRef ObjectTable::borrow(const RefEntry& entry) {
   if (entry.id.owner == options_.self) {
@@ -132,11 +136,13 @@ void ObjectTable::adopt_borrowed(Cell& cell, const RefEntry& entry) {
   cell.id = entry.id;
   extra_of(cell).owner_address = entry.owner;
   cell.tracked.store(true, std::memory_order_release);
-  if (entry.id.owner == options_.self) {   // ours, and gone: the sender did not keep its hold
-    return fail(cell, {ErrorCode::kObjectLost, "the object " + to_string(entry.id) + " was released by its owner"});
+  if (entry.id.owner == options_.self) {  // ours, and gone: the sender did not keep its hold
+    return fail(cell, {ErrorCode::kObjectLost,
+                       "the object " + to_string(entry.id) + " was released by its owner"});
   }
   if (const auto dead = dead_.find(entry.id.owner); dead != dead_.end()) {
-    return fail(cell, {ErrorCode::kObjectLost, "the owner of object " + to_string(entry.id) + " died: " + dead->second});
+    return fail(cell, {ErrorCode::kObjectLost,
+                       "the owner of object " + to_string(entry.id) + " died: " + dead->second});
   }
   Borrowed& borrowed = borrowed_[entry.id];
   borrowed.cells.push_back(&cell);
@@ -159,7 +165,8 @@ bool ObjectTable::registered(const ObjectId& id) const {
 void ObjectTable::give(Cell& cell, const Value& value) {
   std::vector<CellRef> refs = borrow_all(value.refs);
   switch (value.kind) {
-    case Value::Kind::kInline: return fill_shared(cell, value.bytes ? value.bytes : share({}), std::move(refs));
+    case Value::Kind::kInline:
+      return fill_shared(cell, value.bytes ? value.bytes : share({}), std::move(refs));
     case Value::Kind::kStored:
       return fill_stored(cell,
                          StoredValue{.node = value.place.node,
@@ -169,7 +176,8 @@ void ObjectTable::give(Cell& cell, const Value& value) {
                                      .generation = value.place.generation,
                                      .bytes = value.place.bytes},
                          std::move(refs));
-    case Value::Kind::kFailed: return fail(cell, value.failure);
+    case Value::Kind::kFailed:
+      return fail(cell, value.failure);
   }
 }
 
@@ -188,11 +196,12 @@ void ObjectTable::on_ready(const ObjectReady& message) {
 }
 
 void ObjectTable::on_registered(const RefRegistered& message) {
-  if (const auto it = borrowed_.find(message.object); it != borrowed_.end()) it->second.registered = true;
+  if (const auto it = borrowed_.find(message.object); it != borrowed_.end())
+    it->second.registered = true;
 }
 
 void ObjectTable::on_dropped(Cell& cell) {
-  if (cell.holders.load(std::memory_order_acquire) != 0) return;   // taken up again meanwhile
+  if (cell.holders.load(std::memory_order_acquire) != 0) return;  // taken up again meanwhile
   if (cell.id.owner != options_.self) {
     if (const auto it = borrowed_.find(cell.id); it != borrowed_.end()) {
       std::erase(it->second.cells, &cell);
@@ -217,7 +226,8 @@ void ObjectTable::on_dropped(Cell& cell) {
   cells_.recycle(cell);
 }
 
-// ---- what we own --------------------------------------------------------------------------------------------------
+// ---- what we own
+// --------------------------------------------------------------------------------------------------
 
 void ObjectTable::on_register(ProcessId from, const RefRegister& message) {
   port_.send(from, RefRegistered{message.object});
@@ -225,10 +235,12 @@ void ObjectTable::on_register(ProcessId from, const RefRegister& message) {
                    ? cells_.find(message.object.index, message.object.generation)
                    : nullptr;
   const auto known = lent_.find(message.object);
-  if (cell == nullptr || (known == lent_.end() && cell->holders.load(std::memory_order_acquire) == 0)) {
+  if (cell == nullptr ||
+      (known == lent_.end() && cell->holders.load(std::memory_order_acquire) == 0)) {
     Value lost;
     lost.kind = Value::Kind::kFailed;
-    lost.failure = {ErrorCode::kObjectLost, "the object " + to_string(message.object) + " was released by its owner"};
+    lost.failure = {ErrorCode::kObjectLost,
+                    "the object " + to_string(message.object) + " was released by its owner"};
     port_.send(from, ObjectReady{message.object, lost});
     return;
   }
@@ -247,7 +259,8 @@ void ObjectTable::on_release(ProcessId from, const RefRelease& message) {
 
 void ObjectTable::on_copied(const ObjectCopied& message) {
   const Cell* cell = cells_.find(message.object.index, message.object.generation);
-  if (message.object.owner != options_.self || cell == nullptr || !cell->extra || !cell->extra->stored) {
+  if (message.object.owner != options_.self || cell == nullptr || !cell->extra ||
+      !cell->extra->stored) {
     port_.learn(message.place.node_peer);
     port_.send(message.place.node_peer.id, ObjectFree{message.object});
     return;
@@ -255,13 +268,15 @@ void ObjectTable::on_copied(const ObjectCopied& message) {
   copies_[message.object].push_back(message.place);
 }
 
-// ---- deaths ---------------------------------------------------------------------------------------------------------
+// ---- deaths
+// ---------------------------------------------------------------------------------------------------------
 
 void ObjectTable::lose(Borrowed& borrowed, const std::string& why) {
   borrowed.registered = true;
   for (Cell* cell : borrowed.cells) {
     if (!cell->pending()) continue;
-    fail(*cell, {ErrorCode::kObjectLost, "the owner of object " + to_string(borrowed.entry.id) + " died: " + why});
+    fail(*cell, {ErrorCode::kObjectLost,
+                 "the owner of object " + to_string(borrowed.entry.id) + " died: " + why});
     borrowed.filled.push_back(cell);
   }
 }
@@ -269,7 +284,8 @@ void ObjectTable::lose(Borrowed& borrowed, const std::string& why) {
 void ObjectTable::on_process_died(const ProcessDied& death) {
   if (death.process) dead_[death.process] = death.cause;
   for (auto& [id, borrowed] : borrowed_) {
-    const bool gone = death.process ? id.owner == death.process : borrowed.entry.owner_node == death.node;
+    const bool gone =
+        death.process ? id.owner == death.process : borrowed.entry.owner_node == death.node;
     if (gone) lose(borrowed, death.cause);
   }
   if (!death.process) return;

@@ -9,7 +9,8 @@
 namespace rondo::core {
 
 namespace {
-constexpr std::uint32_t kSpawnGroup = UINT32_MAX;   // a pseudo-call: constructor arguments that are awaited
+constexpr std::uint32_t kSpawnGroup =
+    UINT32_MAX;  // a pseudo-call: constructor arguments that are awaited
 
 template <class T>
 ByteView view_of(const T& value) {
@@ -23,11 +24,14 @@ Process::Process(Options options, CellTable& cells, ProcessPort& port)
       port_(port),
       objects_({options_.self.id, options_.self.address, NodeId{}}, cells, port),
       sender_(objects_, port),
-      tasks_({options_.self, options_.job, options_.role == Role::kWorker}, calls_, sender_, port),
+      tasks_({options_.self, options_.job, options_.role == Role::kWorker,
+              options_.role == Role::kWorker ? DurationNs{0} : limits::kLeaseIdle},
+             calls_, sender_, port),
       actors_(options_.self.id, calls_, sender_, port),
       mailbox_(port) {}
 
-// ---- from this process's threads ------------------------------------------------------------------------------------
+// ---- from this process's threads
+// ------------------------------------------------------------------------------------
 
 void Process::start(TimeNs, CellRef welcomed) {
   welcomed_ = std::move(welcomed);
@@ -62,12 +66,14 @@ Call& Process::admit(TimeNs, CallKind kind, Submission submission) {
   return call;
 }
 
-void Process::submit(TimeNs now, const Shape& shape, std::int32_t max_retries, Submission submission) {
+void Process::submit(TimeNs now, const Shape& shape, std::int32_t max_retries,
+                     Submission submission) {
   Call& call = admit(now, CallKind::kTask, std::move(submission));
   call.group = tasks_.group_of(shape);
   call.retries_left = max_retries;
   if (tasks_.queued() >= limits::kCallsQueuedMax) {
-    return fail_call(call, {ErrorCode::kOverloaded, "too many tasks are queued in this process; wait for results first"});
+    return fail_call(call, {ErrorCode::kOverloaded,
+                            "too many tasks are queued in this process; wait for results first"});
   }
   if (call.unready == 0) arguments_ready(now, call);
 }
@@ -78,8 +84,9 @@ void Process::call(TimeNs now, const ActorId& actor, Incarnation bound, Submissi
   call.bound = bound;
   call.retries_left = actors_.info(call.group).max_task_retries;
   if (!actors_.accepts(call.group)) {
-    return fail_call(call, {ErrorCode::kOverloaded, "too many calls wait for actor " + to_string(actor) +
-                                                        " (max_pending); wait for results first"});
+    return fail_call(call,
+                     {ErrorCode::kOverloaded, "too many calls wait for actor " + to_string(actor) +
+                                                  " (max_pending); wait for results first"});
   }
   actors_.enqueue(call);
   if (call.unready == 0 && !call.awaited.empty()) arguments_ready(now, call);
@@ -100,7 +107,8 @@ void Process::send_spawn(Call& call) {
   ActorSpec spec = std::move(it->second);
   spawning_.erase(it);
   sender_.resolve(call.payload, call.refs);
-  // Kept form: u64 payload bytes, payload, then each ref: owner, index|generation, node, address length and text.
+  // Kept form: u64 payload bytes, payload, then each ref: owner, index|generation, node, address
+  // length and text.
   Bytes& out = spec.arguments;
   const auto append = [&out](ByteView bytes) { out.insert(out.end(), bytes.begin(), bytes.end()); };
   append(view_of(std::uint64_t{sender_.resolved().size()}));
@@ -115,8 +123,9 @@ void Process::send_spawn(Call& call) {
     ActorUpdate refused;
     refused.actor = actors_.info(actors_.group_of(spec.id));
     refused.actor.state = ActorState::kDead;
-    refused.actor.cause = "its constructor arguments take " + std::to_string(out.size()) + " bytes, more than " +
-                          std::to_string(limits::kSpawnBytesMax) + "; put the large one and pass its Ref";
+    refused.actor.cause = "its constructor arguments take " + std::to_string(out.size()) +
+                          " bytes, more than " + std::to_string(limits::kSpawnBytesMax) +
+                          "; put the large one and pass its Ref";
     on_update(TimeNs{}, refused);
   } else {
     if (!call.refs.empty()) spawn_refs_[spec.id] = call.refs;
@@ -156,7 +165,8 @@ void Process::settle_released(TimeNs now) {
        slots = objects_.take_released_calls()) {
     for (const std::uint32_t slot : slots) {
       Call& call = calls_.at(slot);
-      if (call.state == Call::State::kWaiting && call.unready > 0 && --call.unready == 0) arguments_ready(now, call);
+      if (call.state == Call::State::kWaiting && call.unready > 0 && --call.unready == 0)
+        arguments_ready(now, call);
     }
   }
 }
@@ -169,8 +179,9 @@ void Process::fail_call(Call& call, const Failure& failure) {
 void Process::fail_calls(std::vector<Call*>& calls, bool of_tasks, const std::string& cause) {
   for (Call* call : calls) {
     if (of_tasks) {
-      fail_call(*call, {ErrorCode::kTaskFailed, "task '" + port_.name_of(CallKind::kTask, call->function) +
-                                                    "' failed and max_retries is spent: " + cause});
+      fail_call(*call,
+                {ErrorCode::kTaskFailed, "task '" + port_.name_of(CallKind::kTask, call->function) +
+                                             "' failed and max_retries is spent: " + cause});
       continue;
     }
     Failure why = actors_.why_dead(*call);
@@ -181,10 +192,13 @@ void Process::fail_calls(std::vector<Call*>& calls, bool of_tasks, const std::st
 }
 
 void Process::put_stored(const CellRef& cell, const StoredResult& stored) {
-  port_.send(options_.node.id, ObjectSealed{cell->id, options_.self, stored.extent, stored.generation, stored.bytes});
+  port_.send(options_.node.id,
+             ObjectSealed{cell->id, options_.self, stored.extent, stored.generation, stored.bytes});
 }
 
-void Process::adopt_borrowed(const CellRef& cell, const RefEntry& entry) { objects_.adopt_borrowed(*cell, entry); }
+void Process::adopt_borrowed(const CellRef& cell, const RefEntry& entry) {
+  objects_.adopt_borrowed(*cell, entry);
+}
 
 void Process::request_extent(std::uint64_t bytes, CellRef answer) {
   const RequestId id{next_request_++};
@@ -201,7 +215,8 @@ void Process::request_open(const CellRef& object, CellRef answer) {
   requests_.emplace(id, std::move(answer));
   const Value value = objects_.value_of(*object);
   const RefEntry entry = objects_.entry_of(*object);
-  port_.send(options_.node.id, ObjectOpen{id, entry.id, Peer{entry.id.owner, entry.owner}, value.place});
+  port_.send(options_.node.id,
+             ObjectOpen{id, entry.id, Peer{entry.id.owner, entry.owner}, value.place});
 }
 
 void Process::find(const std::string& name, CellRef answer) {
@@ -217,7 +232,9 @@ void Process::bind(const ActorId& actor, CellRef answer) {
 
 void Process::kill(const ActorId& actor) { port_.send(options_.node.id, KillActor{actor}); }
 
-void Process::say_goodbye(const std::string& reason) { port_.send(options_.node.id, Goodbye{reason}); }
+void Process::say_goodbye(const std::string& reason) {
+  port_.send(options_.node.id, Goodbye{reason});
+}
 
 void Process::take_drops() {
   while (cells_.has_dropped()) {
@@ -225,7 +242,8 @@ void Process::take_drops() {
   }
 }
 
-// ---- turns ------------------------------------------------------------------------------------------------------------
+// ---- turns
+// ------------------------------------------------------------------------------------------------------------
 
 void Process::flush(TimeNs now) {
   std::vector<Call*> failed;
@@ -248,8 +266,11 @@ void Process::on_deadline(TimeNs now) {
     if (now < wait.probe_at || !wait.on->pending()) continue;
     wait.probe_at = now + limits::kWaitProbeAfter;
     const Incoming& call = mailbox_.incoming(wait.run);
-    WaitProbe probe{.origin = options_.self.id, .wait = id, .object = wait.on->id,
-                    .chain = {port_.name_of(call.head.kind, call.head.function)}, .origin_peer = options_.self};
+    WaitProbe probe{.origin = options_.self.id,
+                    .wait = id,
+                    .object = wait.on->id,
+                    .chain = {port_.name_of(call.head.kind, call.head.function)},
+                    .origin_peer = options_.self};
     follow(std::move(probe), *wait.on);
   }
 }
@@ -297,8 +318,11 @@ bool read_spawn_arguments(ByteView arguments, ByteView& payload, std::vector<Ref
   while (!arguments.empty()) {
     RefEntry entry;
     std::uint64_t length = 0;
-    if (!take(&entry.id, sizeof entry.id) || !take(&entry.owner_node, sizeof entry.owner_node)) return false;
-    if (!take(&length, sizeof length) || length > limits::kAddressBytesMax || length > arguments.size()) return false;
+    if (!take(&entry.id, sizeof entry.id) || !take(&entry.owner_node, sizeof entry.owner_node))
+      return false;
+    if (!take(&length, sizeof length) || length > limits::kAddressBytesMax ||
+        length > arguments.size())
+      return false;
     entry.owner = as_text(arguments.first(length));
     arguments = arguments.subspan(length);
     refs.push_back(std::move(entry));

@@ -15,34 +15,43 @@
 #include <rondo/core/object_table.h>
 #include <rondo/core/task_client.h>
 
-// Process is what a driver or a worker knows and does: it owns refs, submits tasks, calls actors, executes what it is
-// sent, and hears from its node who died. It composes the tables beside it; they do not know one another.
+// Process is what a driver or a worker knows and does: it owns refs, submits tasks, calls actors,
+// executes what it is sent, and hears from its node who died. It composes the tables beside it;
+// they do not know one another.
 //
-// Loop only (one thread at a time holds the loop's role). Never blocks, never reads a clock. Cells are the one thing it
-// shares with other threads. Inputs of one turn are followed by one `flush`, which sends what became sendable.
-// A failure reaches the user as a failed cell with one sentence.
+// Loop only (one thread at a time holds the loop's role). Never blocks, never reads a clock. Cells
+// are the one thing it shares with other threads. Inputs of one turn are followed by one `flush`,
+// which sends what became sendable. A failure reaches the user as a failed cell with one sentence.
 
 namespace rondo::core {
 
 struct Submission {
-  CellRef result;                      // two holds were taken: the caller's, and this one
+  CellRef result;  // two holds were taken: the caller's, and this one
   std::uint32_t function = 0;
   Bytes payload;
   std::vector<CellRef> refs;
   std::vector<std::uint32_t> awaited;
 };
 
-struct Outcome {                       // what a run came to
+struct Outcome {  // what a run came to
   ReplyStatus status = ReplyStatus::kOk;
-  Bytes bytes;                         // kOk
-  StoredResult stored;                 // kStored
-  Failure failure;                     // kFailed
-  std::vector<CellRef> refs;           // refs inside the value
+  Bytes bytes;                // kOk
+  StoredResult stored;        // kStored
+  Failure failure;            // kFailed
+  std::vector<CellRef> refs;  // refs inside the value
 };
 
 // Answers to requests, as the bytes of the cell that was given with the request.
-struct GrantAnswer { std::uint32_t extent; std::uint32_t generation; std::uint64_t bytes; std::int64_t fd; std::int64_t node_pid; };
-struct FoundAnswer { ActorId actor; };   // followed by the class's name
+struct GrantAnswer {
+  std::uint32_t extent;
+  std::uint32_t generation;
+  std::uint64_t bytes;
+  std::int64_t fd;
+  std::int64_t node_pid;
+};
+struct FoundAnswer {
+  ActorId actor;
+};  // followed by the class's name
 
 class Process {
  public:
@@ -57,41 +66,50 @@ class Process {
   };
   Process(Options, CellTable&, ProcessPort&);
 
-  // ---- from this process's threads -------------------------------------------------------------------------------
-  void start(TimeNs now, CellRef welcomed);                    // Hello; the cell is filled when the node answers
+  // ---- from this process's threads
+  // -------------------------------------------------------------------------------
+  void start(TimeNs now, CellRef welcomed);  // Hello; the cell is filled when the node answers
   void start_job(const JobSpec&, CellRef started);
   void submit(TimeNs now, const Shape&, std::int32_t max_retries, Submission);
-  void call(TimeNs now, const ActorId&, Incarnation bound, Submission);   // call.function: the method
-  void spawn(TimeNs now, ActorSpec, Submission arguments);     // its result cell is ready when the spawn has left
-  void put_stored(const CellRef&, const StoredResult&);        // the extent now is this object
+  void call(TimeNs now, const ActorId&, Incarnation bound,
+            Submission);  // call.function: the method
+  void spawn(TimeNs now, ActorSpec,
+             Submission arguments);  // its result cell is ready when the spawn has left
+  void put_stored(const CellRef&, const StoredResult&);  // the extent now is this object
   void adopt_borrowed(const CellRef&, const RefEntry&);
-  void request_extent(std::uint64_t bytes, CellRef answer);    // GrantAnswer
+  void request_extent(std::uint64_t bytes, CellRef answer);  // GrantAnswer
   void return_extent(std::uint32_t extent, std::uint32_t generation);
-  void request_open(const CellRef& object, CellRef answer);    // GrantAnswer: the object's bytes at this node
-  void find(const std::string& name, CellRef answer);          // FoundAnswer
-  void bind(const ActorId&, CellRef answer);                   // its Incarnation, as soon as it lives
+  void request_open(const CellRef& object,
+                    CellRef answer);  // GrantAnswer: the object's bytes at this node
+  void find(const std::string& name, CellRef answer);  // FoundAnswer
+  void bind(const ActorId&, CellRef answer);           // its Incarnation, as soon as it lives
   void kill(const ActorId&);
   void take_drops();
   void say_goodbye(const std::string& reason);
 
-  // ---- from its executor -------------------------------------------------------------------------------------------
+  // ---- from its executor
+  // -------------------------------------------------------------------------------------------
   [[nodiscard]] const Incoming& incoming(RunId run) const { return mailbox_.incoming(run); }
-  [[nodiscard]] std::vector<CellRef> borrow_all(std::span<const RefEntry> refs) { return objects_.borrow_all(refs); }
+  [[nodiscard]] std::vector<CellRef> borrow_all(std::span<const RefEntry> refs) {
+    return objects_.borrow_all(refs);
+  }
   void finish(TimeNs now, RunId, Outcome);
   void constructed(const CreateActor&, std::optional<Failure>);
-  void wait_begin(TimeNs now, RunId, const CellRef& on);       // Requires: `on` is pending.
-  [[nodiscard]] bool wait_end(RunId);                          // true: go on at once; false: `resume` will come
+  void wait_begin(TimeNs now, RunId, const CellRef& on);  // Requires: `on` is pending.
+  [[nodiscard]] bool wait_end(RunId);  // true: go on at once; false: `resume` will come
 
-  // ---- from the network ----------------------------------------------------------------------------------------------
+  // ---- from the network
+  // ----------------------------------------------------------------------------------------------
   void on_message(TimeNs now, ProcessId from, const Message&);
   void on_call(TimeNs now, Incoming);
-  void on_reply(TimeNs now, ProcessId from, const ReplyHeader&, ByteView payload, std::span<const RefEntry>);
+  void on_reply(TimeNs now, ProcessId from, const ReplyHeader&, ByteView payload,
+                std::span<const RefEntry>);
 
   void on_deadline(TimeNs now);
   [[nodiscard]] std::optional<TimeNs> next_deadline() const;
-  void flush(TimeNs now);                                      // after every turn
+  void flush(TimeNs now);  // after every turn
 
-  void fail_everything(const Failure&);                        // the Runtime ends: nothing stays pending
+  void fail_everything(const Failure&);  // the Runtime ends: nothing stays pending
   [[nodiscard]] NodeId node() const { return node_id_; }
   [[nodiscard]] RefEntry entry_of(const Cell& cell) const { return objects_.entry_of(cell); }
   [[nodiscard]] const Mailbox& mailbox() const { return mailbox_; }
@@ -102,8 +120,12 @@ class Process {
   void check_invariants() const;
 
  private:
-  struct Reply { ReplyHeader head; Bytes payload; std::vector<RefEntry> refs; };
-  struct Deferred {                    // leaves when every ref in `until` is registered with its owner
+  struct Reply {
+    ReplyHeader head;
+    Bytes payload;
+    std::vector<RefEntry> refs;
+  };
+  struct Deferred {  // leaves when every ref in `until` is registered with its owner
     std::vector<ObjectId> until;
     ProcessId to;
     std::variant<Reply, RefsKept> what;
@@ -114,7 +136,10 @@ class Process {
     TimeNs since;
     TimeNs probe_at;
   };
-  struct Bind { ActorId actor; CellRef answer; };
+  struct Bind {
+    ActorId actor;
+    CellRef answer;
+  };
 
   Call& admit(TimeNs now, CallKind, Submission);
   void arguments_ready(TimeNs now, Call&);
@@ -148,11 +173,14 @@ class Process {
   CellRef welcomed_;
   CellRef job_started_;
   std::uint64_t next_request_ = 1;
-  std::map<RequestId, CellRef> requests_;                  // grants, opens, finds: answered by filling the cell
+  std::map<RequestId, CellRef> requests_;  // grants, opens, finds: answered by filling the cell
   std::vector<Bind> binds_;
-  std::map<std::uint32_t, ActorSpec> spawning_;            // slot of the pseudo-call whose arguments are awaited
-  std::map<ActorId, std::vector<CellRef>> spawn_refs_;     // refs in constructor arguments, kept for restarts
-  std::map<std::pair<ProcessId, ObjectId>, std::vector<CellRef>> kept_;   // refs in replies, until RefsKept
+  std::map<std::uint32_t, ActorSpec>
+      spawning_;  // slot of the pseudo-call whose arguments are awaited
+  std::map<ActorId, std::vector<CellRef>>
+      spawn_refs_;  // refs in constructor arguments, kept for restarts
+  std::map<std::pair<ProcessId, ObjectId>, std::vector<CellRef>>
+      kept_;  // refs in replies, until RefsKept
   std::vector<Deferred> deferred_;
   std::map<std::uint64_t, Wait> waits_;
   std::uint64_t next_wait_ = 1;
@@ -160,7 +188,9 @@ class Process {
   std::set<ProcessId> dead_;
 };
 
-// ActorSpec::arguments as `spawn` keeps them: the payload and the refs that it names. False: malformed.
-[[nodiscard]] bool read_spawn_arguments(ByteView arguments, ByteView& payload, std::vector<RefEntry>& refs);
+// ActorSpec::arguments as `spawn` keeps them: the payload and the refs that it names. False:
+// malformed.
+[[nodiscard]] bool read_spawn_arguments(ByteView arguments, ByteView& payload,
+                                        std::vector<RefEntry>& refs);
 
 }  // namespace rondo::core

@@ -5,7 +5,8 @@
 #include <rondo/base/limits.h>
 #include <rondo/core/process.h>
 
-// What a Process does with what it hears: messages, calls, replies, deaths; and the replies that it writes.
+// What a Process does with what it hears: messages, calls, replies, deaths; and the replies that it
+// writes.
 
 namespace rondo::core {
 
@@ -23,7 +24,8 @@ ByteView view_of(const T& value) {
 Bytes encode_failure(const Failure& failure) {
   Bytes out;
   out.push_back(static_cast<std::byte>(failure.code));
-  const ByteView words = as_bytes(failure.text).first(std::min(failure.text.size(), limits::kErrorBytesMax));
+  const ByteView words =
+      as_bytes(failure.text).first(std::min(failure.text.size(), limits::kErrorBytesMax));
   out.insert(out.end(), words.begin(), words.end());
   return out;
 }
@@ -62,8 +64,9 @@ void Process::on_message(TimeNs now, ProcessId from, const Message& message) {
             std::vector<Call*> failed;
             tasks_.on_refused(m, failed);
             for (Call* call : failed) {
-              fail_call(*call, {m.failure.code, "task '" + port_.name_of(CallKind::kTask, call->function) +
-                                                    "': " + m.failure.text});
+              fail_call(*call,
+                        {m.failure.code, "task '" + port_.name_of(CallKind::kTask, call->function) +
+                                             "': " + m.failure.text});
             }
           },
           [&](const LeaseRevoke& m) { tasks_.on_revoke(now, m); },
@@ -80,17 +83,20 @@ void Process::on_message(TimeNs now, ProcessId from, const Message& message) {
           [&](const RefRelease& m) { objects_.on_release(from, m); },
           [&](const ObjectReady& m) { objects_.on_ready(m); },
           [&](const ObjectCopied& m) { objects_.on_copied(m); },
-          [&](const RefsKept& m) { kept_.erase({from, m.object}); },
+          [&](const RefsKept& m) {
+            kept_.erase({from, m.object});
+          },
           [&](const ExtentGrant& m) {
             answer_request(m.request, {m.extent, m.generation, m.bytes, m.fd, m.node_pid});
           },
           [&](const ExtentRefused& m) { refuse_request(m.request, m.failure); },
           [&](const ObjectOpened& m) {
-            answer_request(m.request, {m.place.extent, m.place.generation, m.place.bytes, m.fd, m.node_pid});
+            answer_request(m.request,
+                           {m.place.extent, m.place.generation, m.place.bytes, m.fd, m.node_pid});
           },
           [&](const ObjectMissing& m) { refuse_request(m.request, m.failure); },
           [&](const WaitProbe& m) { on_probe(m); },
-          [](const auto&) {},   // not for processes: a peer of another kind; nothing depends on it
+          [](const auto&) {},  // not for processes: a peer of another kind; nothing depends on it
       },
       message);
 }
@@ -111,13 +117,14 @@ void Process::refuse_request(RequestId request, const Failure& failure) {
 
 void Process::on_update(TimeNs now, const ActorUpdate& update) {
   const ActorInfo& info = update.actor;
-  if (update.request) {   // the answer to find
+  if (update.request) {  // the answer to find
     const auto it = requests_.find(update.request);
     if (it != requests_.end()) {
       const CellRef answer = std::move(it->second);
       requests_.erase(it);
       if (info.state == ActorState::kUnknown || info.state == ActorState::kDead) {
-        objects_.fail(*answer, {ErrorCode::kNotFound, "no living actor is called '" + info.name + "'"});
+        objects_.fail(*answer,
+                      {ErrorCode::kNotFound, "no living actor is called '" + info.name + "'"});
       } else {
         Bytes bytes = to_bytes(view_of(FoundAnswer{info.id}));
         const ByteView name = as_bytes(info.class_name);
@@ -137,12 +144,15 @@ void Process::settle_binds(const ActorId& actor) {
   if (binds_.empty()) return;
   const ActorInfo known = actors_.info(actors_.group_of(actor));
   if (known.state != ActorState::kAlive && known.state != ActorState::kDead) return;
+  // its process is known to be dead before the directory has said so: wait for the next birth
+  if (known.state == ActorState::kAlive && dead_.contains(known.process.id)) return;
   std::erase_if(binds_, [&](const Bind& bind) {
     if (bind.actor != actor) return false;
     if (known.state == ActorState::kAlive) {
       objects_.fill(*bind.answer, view_of(known.incarnation), {});
     } else {
-      objects_.fail(*bind.answer, {ErrorCode::kActorDied, "actor " + to_string(actor) + " is dead: " + known.cause});
+      objects_.fail(*bind.answer, {ErrorCode::kActorDied,
+                                   "actor " + to_string(actor) + " is dead: " + known.cause});
     }
     return true;
   });
@@ -164,7 +174,8 @@ void Process::on_died(TimeNs now, const ProcessDied& death) {
   port_.forget(death.process);
 }
 
-// ---- calls that come in ------------------------------------------------------------------------------------------------
+// ---- calls that come in
+// ------------------------------------------------------------------------------------------------
 
 void Process::on_call(TimeNs, Incoming call) {
   if (dead_.contains(call.from)) return;
@@ -195,8 +206,8 @@ void Process::finish(TimeNs, RunId run, Outcome outcome) {
     const ByteView address = as_bytes(options_.node.address);
     words.insert(words.end(), address.begin(), address.end());
     payload = words;
-    port_.send(options_.node.id, ObjectSealed{result, Peer{to, {}}, outcome.stored.extent, outcome.stored.generation,
-                                              outcome.stored.bytes});
+    port_.send(options_.node.id, ObjectSealed{result, Peer{to, {}}, outcome.stored.extent,
+                                              outcome.stored.generation, outcome.stored.bytes});
   } else if (outcome.status == ReplyStatus::kFailed) {
     words = encode_failure(outcome.failure);
     payload = words;
@@ -239,12 +250,15 @@ void Process::retry_deferred() {
   });
 }
 
-// ---- replies that come in -----------------------------------------------------------------------------------------------
+// ---- replies that come in
+// -----------------------------------------------------------------------------------------------
 
 void Process::on_reply(TimeNs now, ProcessId from, const ReplyHeader& head, ByteView payload,
                        std::span<const RefEntry> entries) {
   Call* call = calls_.find(head.slot, head.generation);
-  if (call == nullptr || call->state != Call::State::kSent || call->to != from || call->attempt != head.attempt) return;
+  if (call == nullptr || call->state != Call::State::kSent || call->to != from ||
+      call->attempt != head.attempt)
+    return;
   const bool task = call->kind == CallKind::kTask;
   if (head.status == ReplyStatus::kReturned) {
     if (task) tasks_.on_returned(now, *call);
@@ -266,14 +280,15 @@ void Process::on_reply(TimeNs now, ProcessId from, const ReplyHeader& head, Byte
   } else if (head.status == ReplyStatus::kStored && payload.size() >= sizeof(StoredResult)) {
     StoredResult stored;
     std::memcpy(&stored, payload.data(), sizeof stored);
-    objects_.fill_stored(cell,
-                         StoredValue{.node = NodeId{stored.node},
-                                     .node_process = ProcessId{stored.node_process},
-                                     .node_address = std::string(as_text(payload.subspan(sizeof stored))),
-                                     .extent = stored.extent,
-                                     .generation = stored.generation,
-                                     .bytes = stored.bytes},
-                         std::move(refs));
+    objects_.fill_stored(
+        cell,
+        StoredValue{.node = NodeId{stored.node},
+                    .node_process = ProcessId{stored.node_process},
+                    .node_address = std::string(as_text(payload.subspan(sizeof stored))),
+                    .extent = stored.extent,
+                    .generation = stored.generation,
+                    .bytes = stored.bytes},
+        std::move(refs));
   } else {
     objects_.fill(cell, payload, std::move(refs));
   }

@@ -6,16 +6,17 @@
 
 // Waits of runs, and the probes that find cycles of them.
 //
-// Picture people who each hold a rope tied to whom they wait for. Somebody who has waited long sends a messenger along
-// his rope, and on along the next; if the messenger comes back to him, everybody on the round would wait for ever. The
-// call that closed the round is then failed with kInvalid, and its error unwinds the others.
-// (Edge chasing: Chandy, Misra, Haas 1983.)
+// Picture people who each hold a rope tied to whom they wait for. Somebody who has waited long
+// sends a messenger along his rope, and on along the next; if the messenger comes back to him,
+// everybody on the round would wait for ever. The call that closed the round is then failed with
+// kInvalid, and its error unwinds the others. (Edge chasing: Chandy, Misra, Haas 1983.)
 
 namespace rondo::core {
 
 void Process::wait_begin(TimeNs now, RunId run, const CellRef& on) {
   waits_.emplace(next_wait_++, Wait{run, on, now, now + limits::kWaitProbeAfter});
-  if (const std::optional<LeaseId> lease = mailbox_.wait_begin(run)) port_.send(options_.node.id, WaitBegin{*lease});
+  if (const std::optional<LeaseId> lease = mailbox_.wait_begin(run))
+    port_.send(options_.node.id, WaitBegin{*lease});
 }
 
 bool Process::wait_end(RunId run) {
@@ -53,25 +54,28 @@ void Process::on_probe(WaitProbe probe) {
   if (call == nullptr) return;
   if (call->state == Call::State::kSent) return port_.send(call->to, probe);
   if (call->state != Call::State::kWaiting) return;
-  for (const std::uint32_t number : call->awaited) {   // it waits for its own arguments
+  for (const std::uint32_t number : call->awaited) {  // it waits for its own arguments
     if (call->refs[number]->pending()) follow(probe, *call->refs[number]);
   }
 }
 
 void Process::probe_executor(WaitProbe probe) {
   const ObjectId object = probe.object;
-  const std::optional<RunId> run = mailbox_.run_before(object.owner, object.index, object.generation);
+  const std::optional<RunId> run =
+      mailbox_.run_before(object.owner, object.index, object.generation);
   if (!run) return;
   const auto wait = wait_of(*run);
   if (wait == waits_.end() || !wait->second.on->pending()) return;
   const Incoming& running = mailbox_.incoming(*run);
   const std::string name = port_.name_of(running.head.kind, running.head.function);
   if (probe.origin == options_.self.id && wait->first == probe.wait) {
-    std::optional<Incoming> closing = mailbox_.take_queued(object.owner, object.index, object.generation);
+    std::optional<Incoming> closing =
+        mailbox_.take_queued(object.owner, object.index, object.generation);
     if (!closing) return;
     probe.chain.push_back(port_.name_of(closing->head.kind, closing->head.function));
     std::string text = "a cycle of waits: ";
-    for (std::size_t i = 0; i < probe.chain.size(); ++i) text += (i == 0 ? "" : " → ") + probe.chain[i];
+    for (std::size_t i = 0; i < probe.chain.size(); ++i)
+      text += (i == 0 ? "" : " → ") + probe.chain[i];
     Bytes payload{static_cast<std::byte>(ErrorCode::kInvalid)};
     const ByteView words = as_bytes(text);
     payload.insert(payload.end(), words.begin(), words.end());

@@ -8,9 +8,10 @@
 namespace rondo::core {
 
 namespace {
-constexpr std::size_t kRequestsMax = 4;              // per shape, not yet answered
+constexpr std::size_t kRequestsMax = 4;  // per shape, not yet answered
 constexpr std::size_t kLeasesMax = 2 * limits::kWaitingTasksMax;
-constexpr DurationNs kFast = milliseconds(1);        // answers quicker than this deepen a lease's pipeline
+constexpr DurationNs kFast =
+    milliseconds(1);  // answers quicker than this deepen a lease's pipeline
 }  // namespace
 
 TaskClient::TaskClient(Options options, CallTable& calls, CallSender& sender, ProcessPort& port)
@@ -35,7 +36,7 @@ void TaskClient::pump(TimeNs now) {
   for (Group& group : groups_) {
     if (group.queue.empty()) continue;
     bool sent = true;
-    while (sent && !group.queue.empty()) {   // a task each in turn, so that the leases fill evenly
+    while (sent && !group.queue.empty()) {  // a task each in turn, so that the leases fill evenly
       sent = false;
       for (auto& [number, lease] : group.leases) {
         if (lease.revoked || lease.sent.size() >= lease.depth || group.queue.empty()) continue;
@@ -55,11 +56,12 @@ void TaskClient::send_to(TimeNs now, Group& group, std::uint32_t number, Lease& 
   sender_.send(now, call, lease.worker.id, lease.id.value);
 }
 
-// Every lease is full, or its worker waits for something: the queue wants more hands. A few requests at a time; each
-// grant asks again.
+// Every lease is full, or its worker waits for something: the queue wants more hands. A few
+// requests at a time; each grant asks again.
 void TaskClient::ask(Group& group) {
   const std::size_t wanted = std::min(group.queue.size(), kRequestsMax);
-  while (node_ && group.requests.size() < wanted && group.leases.size() + group.requests.size() < kLeasesMax) {
+  while (node_ && group.requests.size() < wanted &&
+         group.leases.size() + group.requests.size() < kLeasesMax) {
     const RequestId id{next_request_++};
     LeaseRequest request;
     request.request = id;
@@ -190,7 +192,8 @@ void TaskClient::on_process_died(TimeNs, const ProcessDied& death, std::vector<C
       for (const BegunMark& mark : death.begun) {
         if (mark.caller == options_.self.id) begun = mark.number;
       }
-      while (Call* call = lease.sent.back(calls_)) {   // newest first: each goes to the queue's front
+      while (Call* call =
+                 lease.sent.back(calls_)) {  // newest first: each goes to the queue's front
         lease.sent.remove(calls_, *call);
         const bool may_have_begun = call->number <= begun;
         if (may_have_begun && call->retries_left == 0) {
@@ -202,9 +205,10 @@ void TaskClient::on_process_died(TimeNs, const ProcessDied& death, std::vector<C
       }
       it = group.leases.erase(it);
     }
-    std::erase_if(group.requests, [&](const auto& request) {   // a dead node answers no request: ask at home again
-      return death.process ? request.second.asked == death.process : false;
-    });
+    std::erase_if(group.requests,
+                  [&](const auto& request) {  // a dead node answers no request: ask at home again
+                    return death.process ? request.second.asked == death.process : false;
+                  });
   }
 }
 
@@ -213,7 +217,8 @@ void TaskClient::on_deadline(TimeNs now) {
     if (!group.queue.empty()) continue;
     std::vector<std::uint32_t> idle;
     for (const auto& [number, lease] : group.leases) {
-      if (lease.sent.empty() && now >= lease.idle_since + limits::kLeaseIdle) idle.push_back(number);
+      if (lease.sent.empty() && now >= lease.idle_since + options_.idle_keep)
+        idle.push_back(number);
     }
     for (const std::uint32_t number : idle) give_back(group, number);
   }
@@ -225,7 +230,7 @@ std::optional<TimeNs> TaskClient::next_deadline() const {
     if (!group.queue.empty()) continue;
     for (const auto& [number, lease] : group.leases) {
       if (!lease.sent.empty()) continue;
-      const TimeNs at = lease.idle_since + limits::kLeaseIdle;
+      const TimeNs at = lease.idle_since + options_.idle_keep;
       if (!next || at < *next) next = at;
     }
   }
@@ -246,7 +251,8 @@ std::size_t TaskClient::leases() const {
 
 void TaskClient::check_invariants() const {
   for (const Group& group : groups_) {
-    for (const auto& [number, lease] : group.leases) RONDO_CHECK_LE(lease.sent.size(), limits::kTasksPerLeaseMax);
+    for (const auto& [number, lease] : group.leases)
+      RONDO_CHECK_LE(lease.sent.size(), limits::kTasksPerLeaseMax);
   }
 }
 

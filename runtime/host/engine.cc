@@ -40,9 +40,11 @@ std::string take_address(int& argc, char** argv) {
     constexpr std::string_view kFlag = "--rondo-address=";
     if (i > 0 && word.starts_with(kFlag)) {
       address = word.substr(kFlag.size());
-      if (address.empty()) throw Error(ErrorCode::kInvalid, "--rondo-address= wants an address, as in ipc:///run/...");
+      if (address.empty())
+        throw Error(ErrorCode::kInvalid, "--rondo-address= wants an address, as in ipc:///run/...");
     } else if (i > 0 && word.starts_with("--rondo-")) {
-      throw Error(ErrorCode::kInvalid, "unknown argument " + std::string(word) + "; Rondo knows --rondo-address=A");
+      throw Error(ErrorCode::kInvalid,
+                  "unknown argument " + std::string(word) + "; Rondo knows --rondo-address=A");
     } else {
       argv[kept++] = argv[i];
     }
@@ -62,7 +64,8 @@ void or_throw(Result<void> result) {
   if (!result) throw Error(result.error());
 }
 
-core::JobSpec describe_job(const Registry& registry, int argc, char** argv, const store::Image& image) {
+core::JobSpec describe_job(const Registry& registry, int argc, char** argv,
+                           const store::Image& image) {
   core::JobSpec job;
   job.id = JobId{entropy()};
   job.driver_pid = ::getpid();
@@ -97,13 +100,13 @@ class HostEngine final : public Engine {
       folder = cluster_->socket_folder();
     }
     const ProcessId self{entropy()};
-    process_ = std::make_unique<ProcessHost>(ProcessHost::Options{
-        .role = core::Role::kDriver,
-        .self = {self, host::listen_address(folder, "d", self)},
-        .node = node,
-        .token = token,
-        .registry = &registry,
-        .label = "driver"});
+    process_ = std::make_unique<ProcessHost>(
+        ProcessHost::Options{.role = core::Role::kDriver,
+                             .self = {self, host::listen_address(folder, "d", self)},
+                             .node = node,
+                             .token = token,
+                             .registry = &registry,
+                             .label = "driver"});
     or_throw(process_->connect(seconds(5)));
     const store::Image image = or_throw(store::capture_image());
     core::JobSpec job = describe_job(registry, argc, argv, image);
@@ -148,7 +151,8 @@ void end_with_parent(std::int64_t node_pid) {
   end_with_parent(what.node_pid);
   if (what.fingerprint != registry.fingerprint()) {
     std::fprintf(stderr,
-                 "rondo: this worker's functions are not its driver's; register the same tasks and actors in the same "
+                 "rondo: this worker's functions are not its driver's; register the same tasks and "
+                 "actors in the same "
                  "order in every process\n");
     ::_exit(5);
   }
@@ -159,21 +163,23 @@ void end_with_parent(std::int64_t node_pid) {
   }
   std::unique_ptr<ProcessHost> process;
   try {
-    process = std::make_unique<ProcessHost>(ProcessHost::Options{.role = core::Role::kWorker,
-                                           .self = {what.self, host::listen_address(what.socket_folder, "w", what.self)},
-                                           .node = what.node,
-                                           .job = what.job,
-                                           .token = what.token,
-                                           .registry = &registry,
-                                           .marks = std::move(marks).value(),
-                                           .label = what.label});
+    process = std::make_unique<ProcessHost>(ProcessHost::Options{
+        .role = core::Role::kWorker,
+        .self = {what.self, host::listen_address(what.socket_folder, "w", what.self)},
+        .node = what.node,
+        .job = what.job,
+        .token = what.token,
+        .registry = &registry,
+        .marks = std::move(marks).value(),
+        .label = what.label});
   } catch (const Error& error) {
     std::fprintf(stderr, "rondo: this worker cannot start: %s\n", error.what());
     ::_exit(5);
   }
   const auto connected = process->connect(seconds(30));
   if (!connected) {
-    std::fprintf(stderr, "rondo: this worker cannot reach its node: %s\n", connected.error().what());
+    std::fprintf(stderr, "rondo: this worker cannot reach its node: %s\n",
+                 connected.error().what());
     ::_exit(4);
   }
   process->serve();

@@ -7,14 +7,16 @@
 #include <rondo/host/process_host.h>
 #include <rondo/host/thread_run.h>
 
-// The verbs behind the typed surface. They write letters; only those that need an answer wait for it.
+// The verbs behind the typed surface. They write letters; only those that need an answer wait for
+// it.
 
 namespace rondo::host {
 
 namespace {
 core::Shape shape_of(const Resources& wanted, const std::string& what) {
   if (!wanted.custom.empty()) {
-    throw Error(ErrorCode::kInvalid, what + " asks for the custom resource '" + wanted.custom.front().first +
+    throw Error(ErrorCode::kInvalid, what + " asks for the custom resource '" +
+                                         wanted.custom.front().first +
                                          "'; this release knows cpu, gpu and memory");
   }
   const auto milli = [&](double value, const char* name) {
@@ -26,25 +28,28 @@ core::Shape shape_of(const Resources& wanted, const std::string& what) {
   core::Shape shape;
   shape.cpu_milli = milli(wanted.cpu, "cpu");
   shape.gpu_milli = milli(wanted.gpu, "gpu");
-  if (!(wanted.memory >= 0) || wanted.memory > 1e18) throw Error(ErrorCode::kInvalid, what + " asks for an impossible amount of memory");
+  if (!(wanted.memory >= 0) || wanted.memory > 1e18)
+    throw Error(ErrorCode::kInvalid, what + " asks for an impossible amount of memory");
   shape.memory_bytes = static_cast<std::int64_t>(wanted.memory);
   return shape;
 }
 
 void check_size(const detail::EncodedArguments& arguments) {
   if (arguments.refs.size() > UINT16_MAX) {
-    throw Error(ErrorCode::kInvalid, "a call carries " + std::to_string(arguments.refs.size()) +
-                                         " refs, more than 65535; put them into one object and pass its Ref");
+    throw Error(ErrorCode::kInvalid,
+                "a call carries " + std::to_string(arguments.refs.size()) +
+                    " refs, more than 65535; put them into one object and pass its Ref");
   }
 }
 
-std::mutex& mapped_mutex() {   // guards CellExtra::mapped of every cell; held for moments
+std::mutex& mapped_mutex() {  // guards CellExtra::mapped of every cell; held for moments
   static std::mutex* one = new std::mutex;
   return *one;
 }
 }  // namespace
 
-CellRef ProcessHost::submit(std::uint32_t function, const TaskOptions& options, detail::EncodedArguments arguments) {
+CellRef ProcessHost::submit(std::uint32_t function, const TaskOptions& options,
+                            detail::EncodedArguments arguments) {
   check_size(arguments);
   Order order;
   order.kind = Order::Kind::kSubmit;
@@ -59,7 +64,8 @@ CellRef ProcessHost::submit(std::uint32_t function, const TaskOptions& options, 
   return cell;
 }
 
-CellRef ProcessHost::call(const detail::ActorTarget& target, std::uint32_t method, detail::EncodedArguments arguments) {
+CellRef ProcessHost::call(const detail::ActorTarget& target, std::uint32_t method,
+                          detail::EncodedArguments arguments) {
   check_size(arguments);
   Order order;
   order.kind = Order::Kind::kCall;
@@ -74,9 +80,11 @@ CellRef ProcessHost::call(const detail::ActorTarget& target, std::uint32_t metho
   return cell;
 }
 
-ActorId ProcessHost::spawn(const std::string& class_name, const ActorOptions& options, detail::EncodedArguments arguments) {
+ActorId ProcessHost::spawn(const std::string& class_name, const ActorOptions& options,
+                           detail::EncodedArguments arguments) {
   check_size(arguments);
-  if (options.name.size() > limits::kNameBytesMax) throw Error(ErrorCode::kInvalid, "an actor's name has more than 200 bytes");
+  if (options.name.size() > limits::kNameBytesMax)
+    throw Error(ErrorCode::kInvalid, "an actor's name has more than 200 bytes");
   const ActorId id{options_.self.id, next_actor_.fetch_add(1)};
   Order order;
   order.kind = Order::Kind::kSpawn;
@@ -96,14 +104,17 @@ ActorId ProcessHost::spawn(const std::string& class_name, const ActorOptions& op
   return id;
 }
 
-// ---- values -----------------------------------------------------------------------------------------------------------------
+// ---- values
+// -----------------------------------------------------------------------------------------------------------------
 
 core::GrantAnswer ProcessHost::ask(Order order, std::optional<DurationNs> timeout) {
   const CellRef answer = fresh_cell(order.answer);
   post(std::move(order));
   wait(std::span(&answer, 1), 1, timeout);
-  if (answer->pending()) throw Error(ErrorCode::kTimeout, "this machine's node did not answer in time");
-  if (answer->state.load(std::memory_order_acquire) == CellState::kFailed) throw Error(*answer->extra->failure);
+  if (answer->pending())
+    throw Error(ErrorCode::kTimeout, "this machine's node did not answer in time");
+  if (answer->state.load(std::memory_order_acquire) == CellState::kFailed)
+    throw Error(*answer->extra->failure);
   core::GrantAnswer grant;
   RONDO_CHECK_EQ(answer->inline_view().size(), sizeof grant);
   std::memcpy(&grant, answer->inline_view().data(), sizeof grant);
@@ -115,9 +126,11 @@ store::ExtentClient::Writable ProcessHost::grant(std::size_t bytes, core::Stored
   order.kind = Order::Kind::kExtent;
   order.stored.bytes = bytes;
   const core::GrantAnswer granted = ask(std::move(order), seconds(60));
-  auto writable = extents_->write({granted.extent, granted.generation, bytes, granted.fd, granted.node_pid});
+  auto writable =
+      extents_->write({granted.extent, granted.generation, bytes, granted.fd, granted.node_pid});
   if (!writable) throw Error(writable.error());
-  stored = {machine_.node().value, bytes, granted.extent, granted.generation, options_.node.id.value};
+  stored = {machine_.node().value, bytes, granted.extent, granted.generation,
+            options_.node.id.value};
   return std::move(writable).value();
 }
 
@@ -179,10 +192,13 @@ Buffer ProcessHost::open(const CellRef& cell, std::optional<DurationNs> timeout)
   switch (cell->state.load(std::memory_order_acquire)) {
     case CellState::kPending:
       if (cancelled_.load()) throw Error(ErrorCode::kCancelled, "the wait was cancelled");
-      if (stop_seen_.load()) throw Error(ErrorCode::kCancelled, "the Runtime ended");
-      throw Error(ErrorCode::kTimeout, "the value was not ready in time; nothing was cancelled, wait again");
-    case CellState::kFailed: throw Error(*cell->extra->failure);
-    case CellState::kReady: break;
+      if (chair_.stopped()) throw Error(ErrorCode::kCancelled, "the Runtime ended");
+      throw Error(ErrorCode::kTimeout,
+                  "the value was not ready in time; nothing was cancelled, wait again");
+    case CellState::kFailed:
+      throw Error(*cell->extra->failure);
+    case CellState::kReady:
+      break;
   }
   if (cell->extra && cell->extra->stored) return open_stored(cell, timeout);
   if (cell->bytes) return Buffer(cell->bytes);
@@ -205,7 +221,8 @@ Buffer ProcessHost::open_stored(const CellRef& cell, std::optional<DurationNs> t
   return *cell->extra->mapped;
 }
 
-// ---- actors -----------------------------------------------------------------------------------------------------------------
+// ---- actors
+// -----------------------------------------------------------------------------------------------------------------
 
 detail::ActorFound ProcessHost::find(const std::string& name) {
   Order order;
@@ -215,8 +232,11 @@ detail::ActorFound ProcessHost::find(const std::string& name) {
   post(std::move(order));
   const ByteView view = [&] {
     wait(std::span(&answer, 1), 1, seconds(30));
-    if (answer->pending()) throw Error(ErrorCode::kUnavailable, "the head did not say who '" + name + "' is; is it running?");
-    if (answer->state.load(std::memory_order_acquire) == CellState::kFailed) throw Error(*answer->extra->failure);
+    if (answer->pending())
+      throw Error(ErrorCode::kUnavailable,
+                  "the head did not say who '" + name + "' is; is it running?");
+    if (answer->state.load(std::memory_order_acquire) == CellState::kFailed)
+      throw Error(*answer->extra->failure);
     return answer->inline_view();
   }();
   core::FoundAnswer found;
@@ -232,7 +252,8 @@ Incarnation ProcessHost::bind(const ActorId& actor, std::optional<DurationNs> ti
   post(std::move(order));
   wait(std::span(&answer, 1), 1, timeout);
   if (answer->pending()) throw Error(ErrorCode::kTimeout, "the actor was not alive in time");
-  if (answer->state.load(std::memory_order_acquire) == CellState::kFailed) throw Error(*answer->extra->failure);
+  if (answer->state.load(std::memory_order_acquire) == CellState::kFailed)
+    throw Error(*answer->extra->failure);
   Incarnation incarnation;
   std::memcpy(&incarnation, answer->inline_view().data(), sizeof incarnation);
   return incarnation;

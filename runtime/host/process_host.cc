@@ -17,11 +17,10 @@
 namespace rondo::host {
 
 namespace {
-constexpr DurationNs kNap = milliseconds(1);         // between the watchman's looks at a busy chair
-constexpr DurationNs kRing = microseconds(200);      // a poll longer than this must be woken for letters
+constexpr DurationNs kRing =
+    microseconds(200);  // a poll longer than this must be woken for letters
 constexpr DurationNs kLong = seconds(10);
 
-std::chrono::nanoseconds chrono(DurationNs d) { return std::chrono::nanoseconds(d.ns); }
 }  // namespace
 
 CellTable& process_cells() {
@@ -35,6 +34,7 @@ ProcessHost::ProcessHost(Options options)
     : options_(std::move(options)),
       cells_(process_cells()),
       transport_({}),
+      chair_([this] { transport_.wake(); }),
       bound_(bind_transport()),
       station_({.self = options_.self, .token = options_.token}),
       machine_({.self = options_.self,
@@ -58,8 +58,9 @@ Result<void> ProcessHost::attach_store(const core::Welcome& welcome) {
   if (!board) return board.error();
   auto page = store::HoldPage::attach(welcome.node_pid, welcome.hold_fd);
   if (!page) return page.error();
-  auto holds = std::make_shared<store::HoldTable>(std::move(page).value(),
-                                                  std::shared_ptr<const store::GenerationBoard>(std::move(board).value()));
+  auto holds = std::make_shared<store::HoldTable>(
+      std::move(page).value(),
+      std::shared_ptr<const store::GenerationBoard>(std::move(board).value()));
   extents_ = std::make_unique<store::ExtentClient>(std::move(holds));
   return {};
 }
@@ -72,14 +73,16 @@ ProcessHost::~ProcessHost() {
 Result<void> ProcessHost::connect(DurationNs limit) {
   CellRef second;
   const CellRef welcomed = fresh_cell(second);
-  take_role();
+  chair_.take();
   machine_.start(boot_time(), std::move(second));
-  leave_role();
+  chair_.leave();
   watchman_thread_ = std::thread([this] { watchman(); });
   wait(std::span(&welcomed, 1), 1, limit);
-  if (welcomed->state.load(std::memory_order_acquire) == CellState::kFailed) return *welcomed->extra->failure;
+  if (welcomed->state.load(std::memory_order_acquire) == CellState::kFailed)
+    return *welcomed->extra->failure;
   if (welcomed->pending()) {
-    return Error(ErrorCode::kUnavailable, "the node at " + options_.node.address + " does not answer; is it running?");
+    return Error(ErrorCode::kUnavailable,
+                 "the node at " + options_.node.address + " does not answer; is it running?");
   }
   connected_ = true;
   return {};
@@ -88,24 +91,23 @@ Result<void> ProcessHost::connect(DurationNs limit) {
 Result<void> ProcessHost::start_job(const core::JobSpec& job, DurationNs limit) {
   CellRef second;
   const CellRef started = fresh_cell(second);
-  take_role();
+  chair_.take();
   options_.job = job.id;
   machine_.start_job(job, std::move(second));
-  leave_role();
+  chair_.leave();
   wait(std::span(&started, 1), 1, limit);
-  if (started->state.load(std::memory_order_acquire) == CellState::kFailed) return *started->extra->failure;
+  if (started->state.load(std::memory_order_acquire) == CellState::kFailed)
+    return *started->extra->failure;
   if (started->pending()) {
-    return Error(ErrorCode::kUnavailable, "the cluster did not start the job in time; is its head running?");
+    return Error(ErrorCode::kUnavailable,
+                 "the cluster did not start the job in time; is its head running?");
   }
   return {};
 }
 
 void ProcessHost::stop(const std::string& reason) {
-  {
-    const std::lock_guard lock(mutex_);
-    if (stopping_) return;
-  }
-  take_role();
+  if (chair_.stopped()) return;
+  chair_.take();
   if (connected_) {
     empty_box();
     machine_.flush(boot_time());
@@ -115,13 +117,8 @@ void ProcessHost::stop(const std::string& reason) {
     while (!station_.settled(options_.node.id) && boot_time() < late) turn(milliseconds(20));
   }
   machine_.fail_everything({ErrorCode::kCancelled, "the Runtime ended before this was ready"});
-  {
-    const std::lock_guard lock(mutex_);
-    stopping_ = true;
-    stop_seen_.store(true);
-  }
-  leave_role();
-  changed_.notify_all();
+  chair_.stop();
+  chair_.leave();
   if (watchman_thread_.joinable()) watchman_thread_.join();
 }
 
@@ -131,32 +128,8 @@ CellRef ProcessHost::fresh_cell(CellRef& second_hold) {
   return cell;
 }
 
-// ---- the chair --------------------------------------------------------------------------------------------------------
-
-void ProcessHost::take_role() {
-  std::unique_lock lock(mutex_);
-  if (role_held_) {
-    wanted_.fetch_add(1);
-    waiting_.fetch_add(1);
-    if (sleeping_.load()) transport_.wake();
-    changed_.wait(lock, [this] { return !role_held_; });
-    waiting_.fetch_sub(1);
-    wanted_.fetch_sub(1);
-  }
-  role_held_ = true;
-  activity_.fetch_add(1, std::memory_order_relaxed);
-}
-
-void ProcessHost::leave_role() {
-  bool tell = false;
-  {
-    const std::lock_guard lock(mutex_);
-    role_held_ = false;
-    watchman_sits_ = false;
-    tell = waiting_.load() > 0 || watchman_parked_;
-  }
-  if (tell) changed_.notify_all();
-}
+// ---- the letter box
+// ----------------------------------------------------------------------------------------------------
 
 void ProcessHost::post(Order order) {
   bool first = false;
@@ -167,40 +140,21 @@ void ProcessHost::post(Order order) {
   }
   if (!first) return;
   box_full_.store(true);
-  if (sleeping_.load()) transport_.wake();
+  chair_.ring_if_asleep();
 }
 
 void ProcessHost::watchman() {
-  std::uint64_t seen = 0;
-  std::unique_lock lock(mutex_);
-  while (!stopping_) {
-    const std::uint64_t active = activity_.load(std::memory_order_relaxed);
-    if (role_held_ && active == seen) {          // somebody sits for long: sleep until the chair is left
-      watchman_parked_ = true;
-      changed_.wait(lock, [this] { return stopping_ || !role_held_; });
-      watchman_parked_ = false;
-      seen = activity_.load(std::memory_order_relaxed) + 1;   // and then let it stand empty for a nap
-      continue;
-    }
-    if (role_held_ || wanted_.load() > 0 || active != seen) {
-      seen = active;
-      changed_.wait_for(lock, chrono(kNap), [this] { return stopping_; });
-      continue;
-    }
-    role_held_ = true;
-    watchman_sits_ = true;
-    lock.unlock();
-    while (!role_wanted() && !stop_seen_.load()) {
+  while (chair_.watch()) {
+    while (!chair_.wanted() && !chair_.stopped()) {
       turn(kLong);
       find_hands();
     }
-    leave_role();
-    lock.lock();
-    seen = activity_.load(std::memory_order_relaxed) + 1;
+    chair_.leave();
   }
 }
 
-// ---- a turn -----------------------------------------------------------------------------------------------------------
+// ---- a turn
+// -----------------------------------------------------------------------------------------------------------
 
 DurationNs ProcessHost::until_deadline(DurationNs at_most) const {
   TimeNs next = boot_time() + at_most;
@@ -214,22 +168,20 @@ void ProcessHost::turn(DurationNs timeout) {
   machine_.flush(boot_time());
   hear_self();
   flush();
-  if (filled_ || !runs_.empty()) timeout = {};   // somebody has something to do already
+  if (filled_ || !runs_.empty()) timeout = {};  // somebody has something to do already
   DurationNs patience = until_deadline(timeout);
-  if (patience > kRing) {
-    sleeping_.store(true);
-    if (box_full_.load() || role_wanted()) patience = {};
-  }
+  if (patience > kRing && !chair_.fall_asleep(box_full_)) patience = {};
   frames_.clear();
   transport_.poll(patience, frames_);
-  sleeping_.store(false, std::memory_order_relaxed);
+  chair_.wake_up();
   const TimeNs at = boot_time();
   for (const SharedBytes& frame : frames_) station_.on_frame(at, frame, *this);
   if (const auto due = station_.next_deadline(); due && *due <= at) station_.on_deadline(at);
   if (const auto due = machine_.next_deadline(); due && *due <= at) machine_.on_deadline(at);
   for (const wire::Broken& broken : station_.take_broken()) {
     log_warn("link to " + to_string(broken.peer) + " broke: " + broken.why);
-    machine_.on_message(at, broken.peer, core::ProcessDied{.process = broken.peer, .cause = broken.why});
+    machine_.on_message(at, broken.peer,
+                        core::ProcessDied{.process = broken.peer, .cause = broken.why});
   }
   empty_box();
   machine_.flush(at);
@@ -243,8 +195,10 @@ void ProcessHost::hear_self() {
   while (!to_self_.empty()) {
     const auto item = std::move(to_self_.front());
     to_self_.pop_front();
-    if (const auto* message = std::get_if<core::Message>(&item)) machine_.on_message(boot_time(), self, *message);
-    else if (const auto* call = std::get_if<core::Incoming>(&item)) machine_.on_call(boot_time(), *call);
+    if (const auto* message = std::get_if<core::Message>(&item))
+      machine_.on_message(boot_time(), self, *message);
+    else if (const auto* call = std::get_if<core::Incoming>(&item))
+      machine_.on_call(boot_time(), *call);
     else if (const auto* reply = std::get_if<SelfReply>(&item)) {
       machine_.on_reply(boot_time(), self, reply->head, reply->payload, reply->refs);
     }
@@ -255,14 +209,12 @@ void ProcessHost::hear_self() {
 void ProcessHost::tell_fills() {
   if (!filled_) return;
   filled_ = false;
-  std::atomic_thread_fence(std::memory_order_seq_cst);
-  if (waiting_.load() == 0) return;
-  { const std::lock_guard lock(mutex_); }
-  changed_.notify_all();
+  chair_.tell_filled();
 }
 
 void ProcessHost::flush() {
-  if (options_.marks && !options_.marks->may_speak(boot_time())) return;   // the node's membership term ran out: silent
+  if (options_.marks && !options_.marks->may_speak(boot_time()))
+    return;  // the node's membership term ran out: silent
   if (!station_.wants_flush()) return;
   out_.clear();
   station_.flush(boot_time(), out_);
@@ -283,35 +235,37 @@ void ProcessHost::empty_box() {
 
 void ProcessHost::obey(Order& order) {
   switch (order.kind) {
-    case Order::Kind::kSubmit: return machine_.submit(boot_time(), order.shape, order.retries, std::move(order.submission));
+    case Order::Kind::kSubmit:
+      return machine_.submit(boot_time(), order.shape, order.retries, std::move(order.submission));
     case Order::Kind::kCall:
       return machine_.call(boot_time(), order.actor, order.bound, std::move(order.submission));
-    case Order::Kind::kSpawn: return machine_.spawn(boot_time(), std::move(*order.spec), std::move(order.submission));
-    case Order::Kind::kSealed: return machine_.put_stored(order.cell, order.stored);
-    case Order::Kind::kExtent: return machine_.request_extent(order.stored.bytes, std::move(order.answer));
-    case Order::Kind::kReturnExtent: return machine_.return_extent(order.stored.extent, order.stored.generation);
-    case Order::Kind::kOpen: return machine_.request_open(order.cell, std::move(order.answer));
-    case Order::Kind::kFind: return machine_.find(order.name, std::move(order.answer));
-    case Order::Kind::kBind: return machine_.bind(order.actor, std::move(order.answer));
-    case Order::Kind::kKill: return machine_.kill(order.actor);
+    case Order::Kind::kSpawn:
+      return machine_.spawn(boot_time(), std::move(*order.spec), std::move(order.submission));
+    case Order::Kind::kSealed:
+      return machine_.put_stored(order.cell, order.stored);
+    case Order::Kind::kExtent:
+      return machine_.request_extent(order.stored.bytes, std::move(order.answer));
+    case Order::Kind::kReturnExtent:
+      return machine_.return_extent(order.stored.extent, order.stored.generation);
+    case Order::Kind::kOpen:
+      return machine_.request_open(order.cell, std::move(order.answer));
+    case Order::Kind::kFind:
+      return machine_.find(order.name, std::move(order.answer));
+    case Order::Kind::kBind:
+      return machine_.bind(order.actor, std::move(order.answer));
+    case Order::Kind::kKill:
+      return machine_.kill(order.actor);
     case Order::Kind::kBorrow:
-      return machine_.adopt_borrowed(order.cell, core::RefEntry{order.cell->id, order.name, NodeId{}});
+      return machine_.adopt_borrowed(order.cell,
+                                     core::RefEntry{order.cell->id, order.name, NodeId{}});
   }
 }
 
-// ---- waiting ----------------------------------------------------------------------------------------------------------
+// ---- waiting
+// ----------------------------------------------------------------------------------------------------------
 
-namespace {
-std::size_t count_ready(std::span<const CellRef> cells, std::size_t enough) {
-  std::size_t ready = 0;
-  for (const CellRef& cell : cells) {
-    if (!cell->pending() && ++ready >= enough) break;
-  }
-  return ready;
-}
-}  // namespace
-
-std::size_t ProcessHost::wait(std::span<const CellRef> cells, std::size_t count, std::optional<DurationNs> timeout) {
+std::size_t ProcessHost::wait(std::span<const CellRef> cells, std::size_t count,
+                              std::optional<DurationNs> timeout) {
   count = std::min(count, cells.size());
   const std::size_t ready = count_ready(cells, count);
   if (ready >= count) return ready;
@@ -322,45 +276,30 @@ std::size_t ProcessHost::wait(std::span<const CellRef> cells, std::size_t count,
   return count_ready(cells, cells.size());
 }
 
-void ProcessHost::drive_until_ready(std::span<const CellRef> cells, std::size_t count, TimeNs deadline) {
+void ProcessHost::drive_until_ready(std::span<const CellRef> cells, std::size_t count,
+                                    TimeNs deadline) {
   const auto over = [&] {
-    return count_ready(cells, count) >= count || cancelled_.load(std::memory_order_relaxed) || stop_seen_.load();
+    return count_ready(cells, count) >= count || cancelled_.load(std::memory_order_relaxed) ||
+           chair_.stopped();
   };
-  while (!over() && boot_time() < deadline) {
-    {
-      std::unique_lock lock(mutex_);
-      if (role_held_ && watchman_sits_) {
-        lock.unlock();
-        take_role();
-      } else if (role_held_ || wanted_.load() > 0) {
-        waiting_.fetch_add(1);
-        std::atomic_thread_fence(std::memory_order_seq_cst);
-        if (box_full_.load() && sleeping_.load()) transport_.wake();
-        const auto free = [&] { return over() || (!role_held_ && wanted_.load() == 0); };
-        if (deadline == kNever) changed_.wait(lock, free);
-        else changed_.wait_for(lock, chrono(deadline - boot_time()), free);
-        waiting_.fetch_sub(1);
-        continue;
-      } else {
-        role_held_ = true;
-        activity_.fetch_add(1, std::memory_order_relaxed);
-      }
-    }
-    while (!over() && boot_time() < deadline && !role_wanted()) {
-      turn(std::min(kLong, deadline == kNever ? kLong : deadline - boot_time()));
+  while (!over() && chair_.take_or_ready(cells, count, deadline)) {
+    while (!over() && !chair_.wanted()) {
+      const TimeNs at = deadline == kNever ? TimeNs{} : boot_time();
+      if (at >= deadline) break;
+      turn(deadline == kNever ? kLong : std::min(kLong, deadline - at));
       find_hands();
     }
-    leave_role();
+    chair_.leave();
   }
 }
 
 void ProcessHost::cancel_wait() {
   cancelled_.store(true);
-  transport_.wake();
-  changed_.notify_all();
+  chair_.stop();
 }
 
-// ---- ProcessPort and Handler ---------------------------------------------------------------------------------------------
+// ---- ProcessPort and Handler
+// ---------------------------------------------------------------------------------------------
 
 void ProcessHost::learn(const core::Peer& peer) {
   if (peer.id == options_.self.id || peer.address.empty()) return;
@@ -408,7 +347,8 @@ void ProcessHost::on_message(ProcessId from, core::Message&& message) {
 }
 
 void ProcessHost::show(const core::LogLines& printed) {
-  const std::string who = "(" + printed.label + ", " + printed.node_name + ", pid " + std::to_string(printed.pid) + ") ";
+  const std::string who = "(" + printed.label + ", " + printed.node_name + ", pid " +
+                          std::to_string(printed.pid) + ") ";
   std::string text;
   for (const std::string& line : printed.lines) text += who + line + "\n";
   std::fwrite(text.data(), 1, text.size(), stderr);
@@ -416,7 +356,8 @@ void ProcessHost::show(const core::LogLines& printed) {
 
 void ProcessHost::on_call(ProcessId from, const core::CallHeader& head, ByteView payload,
                           std::span<const core::RefEntry> refs, const SharedBytes& frame) {
-  machine_.on_call(boot_time(), core::Incoming{from, head, payload, {refs.begin(), refs.end()}, frame});
+  machine_.on_call(boot_time(),
+                   core::Incoming{from, head, payload, {refs.begin(), refs.end()}, frame});
 }
 
 void ProcessHost::on_reply(ProcessId from, const core::ReplyHeader& head, ByteView payload,

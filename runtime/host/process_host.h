@@ -1,7 +1,6 @@
 #pragma once
 
 #include <atomic>
-#include <condition_variable>
 #include <deque>
 #include <memory>
 #include <mutex>
@@ -12,25 +11,27 @@
 
 #include <rondo/base/cell_extra.h>
 #include <rondo/client.h>
-#include <rondo/host/clock.h>
-#include <rondo/session.h>
 #include <rondo/core/process.h>
+#include <rondo/host/chair.h>
+#include <rondo/host/clock.h>
 #include <rondo/net/zmq_transport.h>
 #include <rondo/registry.h>
+#include <rondo/session.h>
 #include <rondo/store/extent_client.h>
 #include <rondo/store/marks_page.h>
 #include <rondo/wire/station.h>
 
-// ProcessHost is a driver's or a worker's engine: it turns core::Process under a real clock, a real transport and real
-// threads, and is the Client behind the typed surface.
+// ProcessHost is a driver's or a worker's engine: it turns core::Process under a real clock, a real
+// transport and real threads, and is the Client behind the typed surface.
 //
-// The loop is a role, not a thread. Picture a watchtower with one chair: whoever has to wait for news climbs up and
-// watches for everybody (`wait`, an idle executor); a watchman (the background thread) takes the chair when it has stood
-// empty for a moment. Submitting threads drop their orders into a letter box that the chair's holder empties; only the
-// first letter into an empty box rings the bell, and only if the watcher sleeps.
+// The loop is a role, not a thread. Picture a watchtower with one chair: whoever has to wait for
+// news climbs up and watches for everybody (`wait`, an idle executor); a watchman (the background
+// thread) takes the chair when it has stood empty for a moment. Submitting threads drop their
+// orders into a letter box that the chair's holder empties; only the first letter into an empty box
+// rings the bell, and only if the watcher sleeps.
 //
-// Public verbs: any thread. Everything marked [role] needs the chair. Destroying it fails what is pending with
-// kCancelled; Buffers and Refs stay valid.
+// Public verbs: any thread. Everything marked [role] needs the chair. Destroying it fails what is
+// pending with kCancelled; Buffers and Refs stay valid.
 
 namespace rondo::host {
 
@@ -38,13 +39,13 @@ class ProcessHost final : public detail::Client, private core::ProcessPort, priv
  public:
   struct Options {
     core::Role role = core::Role::kDriver;
-    core::Peer self;                       // address: where to bind
+    core::Peer self;  // address: where to bind
     core::Peer node;
     JobId job;
     core::Token token;
     const Registry* registry = nullptr;
-    std::shared_ptr<store::MarksPage> marks;   // workers
-    ActorId actor;                         // workers: the actor that they are for, if any
+    std::shared_ptr<store::MarksPage> marks;  // workers
+    ActorId actor;                            // workers: the actor that they are for, if any
     std::string label;
   };
   explicit ProcessHost(Options);
@@ -53,19 +54,21 @@ class ProcessHost final : public detail::Client, private core::ProcessPort, priv
   // Binds, says Hello and waits for the node's Welcome. Errors: kUnavailable in words.
   Result<void> connect(DurationNs limit);
   Result<void> start_job(const core::JobSpec&, DurationNs limit);
-  void serve();                            // workers: executes what comes, until the process ends
+  void serve();  // workers: executes what comes, until the process ends
   [[nodiscard]] core::Peer peer() const { return options_.self; }
-  void stop(const std::string& reason);    // drivers: goodbye; nothing stays pending
+  void stop(const std::string& reason);  // drivers: goodbye; nothing stays pending
 
   // detail::Client
   CellRef submit(std::uint32_t function, const TaskOptions&, detail::EncodedArguments) override;
   CellRef call(const detail::ActorTarget&, std::uint32_t method, detail::EncodedArguments) override;
-  ActorId spawn(const std::string& class_name, const ActorOptions&, detail::EncodedArguments) override;
+  ActorId spawn(const std::string& class_name, const ActorOptions&,
+                detail::EncodedArguments) override;
   CellRef put(std::size_t bytes, std::vector<CellRef> refs,
               const std::function<void(std::span<std::byte>)>& fill) override;
   CellRef borrow(const ObjectId&, const std::string& owner_address) override;
   std::string address_of(const Cell&) override;
-  std::size_t wait(std::span<const CellRef>, std::size_t count, std::optional<DurationNs> timeout) override;
+  std::size_t wait(std::span<const CellRef>, std::size_t count,
+                   std::optional<DurationNs> timeout) override;
   Buffer open(const CellRef&, std::optional<DurationNs> timeout) override;
   detail::ActorFound find(const std::string& name) override;
   Incarnation bind(const ActorId&, std::optional<DurationNs> timeout) override;
@@ -74,8 +77,20 @@ class ProcessHost final : public detail::Client, private core::ProcessPort, priv
 
  private:
   class Sink;
-  struct Order {                           // a letter: what a thread wants of the machine
-    enum class Kind : std::uint8_t { kSubmit, kCall, kSpawn, kSealed, kExtent, kReturnExtent, kOpen, kFind, kBind, kKill, kBorrow };
+  struct Order {  // a letter: what a thread wants of the machine
+    enum class Kind : std::uint8_t {
+      kSubmit,
+      kCall,
+      kSpawn,
+      kSealed,
+      kExtent,
+      kReturnExtent,
+      kOpen,
+      kFind,
+      kBind,
+      kKill,
+      kBorrow
+    };
     Kind kind = Kind::kSubmit;
     std::int32_t retries = 0;
     core::Shape shape;
@@ -93,32 +108,28 @@ class ProcessHost final : public detail::Client, private core::ProcessPort, priv
     Bytes payload;
     std::vector<core::RefEntry> refs;
   };
-  struct ThreadRun;                        // what this thread executes, if anything
+  struct ThreadRun;  // what this thread executes, if anything
 
-  // The chair.
-  void take_role();
-  bool take_role_or_ready(std::span<const CellRef>, std::size_t count, TimeNs deadline);   // false: ready or late
-  void leave_role();
   void post(Order);
-  [[nodiscard]] bool role_wanted() const { return wanted_.load(std::memory_order_relaxed) > 0; }
 
   // [role]
-  void turn(DurationNs timeout);           // empty the box, poll, hear, answer
+  void turn(DurationNs timeout);  // empty the box, poll, hear, answer
   void empty_box();
   void obey(Order&);
   void flush();
-  void hear_self();                        // what this process sent to itself
+  void hear_self();  // what this process sent to itself
   void tell_fills();
   [[nodiscard]] DurationNs until_deadline(DurationNs at_most) const;
-  static void show(const core::LogLines&); // what a worker printed
-  void find_hands();                       // somebody must execute what waits in runs_
+  static void show(const core::LogLines&);  // what a worker printed
+  void find_hands();                        // somebody must execute what waits in runs_
 
   // ProcessPort [role]
   void learn(const core::Peer&) override;
   void forget(ProcessId) override;
   void send(ProcessId, const core::Message&) override;
   void call(ProcessId, const core::CallHeader&, ByteView, std::span<const core::RefEntry>) override;
-  void reply(ProcessId, const core::ReplyHeader&, ByteView, std::span<const core::RefEntry>) override;
+  void reply(ProcessId, const core::ReplyHeader&, ByteView,
+             std::span<const core::RefEntry>) override;
   void run(core::RunId) override;
   void resume(core::RunId) override;
   void construct(const core::CreateActor&) override;
@@ -136,10 +147,10 @@ class ProcessHost final : public detail::Client, private core::ProcessPort, priv
 
   bool bind_transport();
   Result<void> attach_store(const core::Welcome&);
-  void watchman();                         // the background thread
-  void executor();                         // a thread that executes runs; never returns
-  void idle();                             // [role] until there is something to execute
-  void execute(core::RunId);               // without the role; comes back with it
+  void watchman();            // the background thread
+  void executor();            // a thread that executes runs; never returns
+  void idle();                // [role] until there is something to execute
+  void execute(core::RunId);  // without the role; comes back with it
   core::Outcome carry_out(const core::Incoming&, std::span<const CellRef> refs);
   core::Failure failure_of_exception(const std::string& what);
   [[nodiscard]] const detail::Entries& entries() const;
@@ -155,43 +166,32 @@ class ProcessHost final : public detail::Client, private core::ProcessPort, priv
   Options options_;
   CellTable& cells_;
   net::ZmqTransport transport_;
-  const bool bound_;                       // to options_.self.address, before anybody is told of it
+  Chair chair_;
+  const bool bound_;  // to options_.self.address, before anybody is told of it
   wire::Station station_;
   core::Process machine_;
   std::unique_ptr<store::ExtentClient> extents_;
-  std::shared_ptr<void> actor_;            // the object, if this process is an actor's
-  detail::Session* session_ = nullptr;     // for bodies; never freed (session.h)
-  std::vector<ThreadRun*> resting_;        // [role] runs that wait
+  std::shared_ptr<void> actor_;         // the object, if this process is an actor's
+  detail::Session* session_ = nullptr;  // for bodies; never freed (session.h)
+  std::vector<ThreadRun*> resting_;     // [role] runs that wait
 
-  std::mutex mutex_;                       // the chair and who stands in line; never held while working
-  std::condition_variable changed_;
-  bool role_held_ = false;                 // guarded by mutex_
-  std::atomic<int> wanted_{0};             // threads that need the chair itself
-  std::atomic<int> waiting_{0};            // threads that would take it or be told of fills
-  std::atomic<bool> sleeping_{false};      // the holder polls for long: ring the bell
-  std::atomic<std::uint64_t> activity_{0}; // how often the chair was taken
-  bool watchman_parked_ = false;           // guarded by mutex_
-  bool watchman_sits_ = false;             // guarded by mutex_
-  bool stopping_ = false;                  // guarded by mutex_
-  std::atomic<bool> stop_seen_{false};     // the same, for looking without the mutex
   std::atomic<bool> cancelled_{false};
 
   std::mutex box_mutex_;
-  std::vector<Order> box_;                 // guarded by box_mutex_
-  std::atomic<bool> box_full_{false};      // something is in it
+  std::vector<Order> box_;             // guarded by box_mutex_
+  std::atomic<bool> box_full_{false};  // something is in it
 
   // [role]
   std::vector<Order> obeying_;
   std::vector<SharedBytes> frames_;
   std::vector<wire::OutFrame> out_;
-  std::deque<core::RunId> runs_;           // to be executed
+  std::deque<core::RunId> runs_;  // to be executed
   std::deque<core::CreateActor> births_;
   std::deque<std::variant<core::Message, core::Incoming, SelfReply>> to_self_;
   TimeNs last_flush_;
   bool filled_ = false;
-  int executors_ = 0;                      // threads; those that execute or wait included
-  std::atomic<int> idle_executors_{0};
-  std::atomic<int> hands_needed_{0};       // runs and births that nobody has taken up
+  int hands_coming_ = 0;  // executors called or started for what waits in runs_
+  int executors_ = 0;     // threads; those that execute or wait included
   std::string end_cause_;
   bool connected_ = false;
 
@@ -200,6 +200,6 @@ class ProcessHost final : public detail::Client, private core::ProcessPort, priv
   static thread_local ThreadRun* current_;
 };
 
-CellTable& process_cells();   // one a process, never destroyed: refs may outlive every Runtime
+CellTable& process_cells();  // one a process, never destroyed: refs may outlive every Runtime
 
 }  // namespace rondo::host

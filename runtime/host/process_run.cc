@@ -19,12 +19,14 @@ namespace rondo::host {
 
 namespace {
 constexpr DurationNs kLong = seconds(10);
-constexpr DurationNs kFlushEvery = microseconds(100);   // replies gather at most so long while more runs wait
+constexpr DurationNs kFlushEvery =
+    microseconds(100);  // replies gather at most so long while more runs wait
 constexpr int kExecutorsMax = static_cast<int>(limits::kWaitingTasksMax) + 8;
 constexpr std::size_t padded(std::size_t bytes) { return (bytes + 7) & ~std::size_t{7}; }
 }  // namespace
 
-// ---- threads ------------------------------------------------------------------------------------------------------------
+// ---- threads
+// ------------------------------------------------------------------------------------------------------------
 
 void ProcessHost::run(core::RunId id) { runs_.push_back(id); }
 void ProcessHost::construct(const core::CreateActor& birth) { births_.push_back(birth); }
@@ -38,27 +40,25 @@ void ProcessHost::resume(core::RunId id) {
 
 void ProcessHost::find_hands() {
   const int needed = static_cast<int>(runs_.size() + births_.size());
-  hands_needed_.store(needed);
-  if (needed == 0) return;
-  if (idle_executors_.load() > 0) {
-    { const std::lock_guard lock(mutex_); }
-    changed_.notify_all();
-    return;
+  if (needed <= hands_coming_) return;
+  if (!chair_.call_hand()) {
+    if (options_.role != core::Role::kWorker || executors_ >= kExecutorsMax) return;
+    ++executors_;
+    std::thread([this] { executor(); }).detach();
   }
-  if (options_.role != core::Role::kWorker || executors_ >= kExecutorsMax) return;
-  ++executors_;
-  std::thread([this] { executor(); }).detach();
+  ++hands_coming_;
 }
 
 void ProcessHost::serve() {
-  take_role();
+  chair_.take();
   ++executors_;
-  leave_role();
+  chair_.leave();
   executor();
 }
 
 void ProcessHost::executor() {
-  take_role();
+  chair_.take();
+  if (hands_coming_ > 0) --hands_coming_;
   while (true) {
     if (!births_.empty()) {
       const core::CreateActor birth = std::move(births_.front());
@@ -76,41 +76,38 @@ void ProcessHost::executor() {
     } else {
       idle();
     }
-    hands_needed_.store(static_cast<int>(runs_.size() + births_.size()));
   }
 }
 
 void ProcessHost::idle() {
-  idle_executors_.fetch_add(1);
   while (runs_.empty() && births_.empty()) {
-    if (!role_wanted()) {
+    if (!chair_.wanted()) {
       turn(kLong);
       continue;
     }
-    leave_role();
-    std::unique_lock lock(mutex_);
-    waiting_.fetch_add(1);
-    changed_.wait(lock, [this] { return (!role_held_ && wanted_.load() == 0) || hands_needed_.load() > 0; });
-    waiting_.fetch_sub(1);
-    lock.unlock();
-    take_role();
+    chair_.leave();
+    chair_.take_or_hand();
+    if (hands_coming_ > 0) --hands_coming_;
   }
-  idle_executors_.fetch_sub(1);
 }
 
-// ---- waiting inside a body -------------------------------------------------------------------------------------------------
+// ---- waiting inside a body
+// -------------------------------------------------------------------------------------------------
 
-void ProcessHost::wait_in_run(ThreadRun& here, std::span<const CellRef> cells, std::size_t count, TimeNs deadline) {
+void ProcessHost::wait_in_run(ThreadRun& here, std::span<const CellRef> cells, std::size_t count,
+                              TimeNs deadline) {
   if (!here.is_call) return drive_until_ready(cells, count, deadline);
-  take_role();
+  chair_.take();
   empty_box();
   machine_.flush(boot_time());
-  const auto pending = std::find_if(cells.begin(), cells.end(), [](const CellRef& cell) { return cell->pending(); });
-  if (pending == cells.end()) return leave_role();
+  const auto pending =
+      std::find_if(cells.begin(), cells.end(), [](const CellRef& cell) { return cell->pending(); });
+  if (pending == cells.end()) return chair_.leave();
   if (machine_.mailbox().waiting() >= limits::kWaitingTasksMax) {
-    leave_role();
+    chair_.leave();
     throw Error(ErrorCode::kOverloaded, "more than " + std::to_string(limits::kWaitingTasksMax) +
-                                            " tasks of this worker wait for other tasks: '" + options_.label + "'");
+                                            " tasks of this worker wait for other tasks: '" +
+                                            options_.label + "'");
   }
   machine_.wait_begin(boot_time(), here.run, *pending);
   here.resumed.store(false);
@@ -119,27 +116,28 @@ void ProcessHost::wait_in_run(ThreadRun& here, std::span<const CellRef> cells, s
   hear_self();
   flush();
   find_hands();
-  leave_role();
+  chair_.leave();
   drive_until_ready(cells, count, deadline);
-  take_role();
+  chair_.take();
   const bool at_once = machine_.wait_end(here.run);
   machine_.flush(boot_time());
   flush();
   while (!at_once && !here.resumed.load()) {
-    if (!role_wanted()) {
+    if (!chair_.wanted()) {
       turn(milliseconds(100));
       find_hands();
       continue;
     }
-    leave_role();
+    chair_.leave();
     std::this_thread::yield();
-    take_role();
+    chair_.take();
   }
   std::erase(resting_, &here);
-  leave_role();
+  chair_.leave();
 }
 
-// ---- results ----------------------------------------------------------------------------------------------------------------
+// ---- results
+// ----------------------------------------------------------------------------------------------------------------
 
 class ProcessHost::Sink final : public detail::ResultSink {
  public:
@@ -164,11 +162,16 @@ class ProcessHost::Sink final : public detail::ResultSink {
   std::shared_ptr<const void> keep_;
 };
 
-// ---- bodies -----------------------------------------------------------------------------------------------------------------
+// ---- bodies
+// -----------------------------------------------------------------------------------------------------------------
 
-std::vector<detail::ArgumentView> ProcessHost::read_arguments(ByteView payload, std::span<const CellRef> refs) {
+std::vector<detail::ArgumentView> ProcessHost::read_arguments(ByteView payload,
+                                                              std::span<const CellRef> refs) {
   std::vector<detail::ArgumentView> out;
-  const auto bad = [] { return Error(ErrorCode::kInvalid, "a call's arguments do not decode; its sender is of another build"); };
+  const auto bad = [] {
+    return Error(ErrorCode::kInvalid,
+                 "a call's arguments do not decode; its sender is of another build");
+  };
   const auto no_owner = [](const void*) {};
   std::size_t at = 0;
   while (at < payload.size()) {
@@ -193,7 +196,8 @@ std::vector<detail::ArgumentView> ProcessHost::read_arguments(ByteView payload, 
       out.push_back({open(refs[stored.object_ref], std::nullopt), refs.subspan(stored.first_ref)});
     } else {
       if (first > refs.size()) throw bad();
-      out.push_back({Buffer(bytes, std::shared_ptr<const void>(bytes.data(), no_owner)), refs.subspan(first)});
+      out.push_back({Buffer(bytes, std::shared_ptr<const void>(bytes.data(), no_owner)),
+                     refs.subspan(first)});
     }
   }
   return out;
@@ -204,7 +208,8 @@ core::Outcome ProcessHost::carry_out(const core::Incoming& call, std::span<const
   Sink sink(*this, outcome);
   try {
     const bool task = call.head.kind == core::CallKind::kTask;
-    const detail::Body& body = task ? entries().task(call.head.function).body : entries().method(call.head.function).body;
+    const detail::Body& body =
+        task ? entries().task(call.head.function).body : entries().method(call.head.function).body;
     if (!task && !actor_) throw Error(ErrorCode::kInvalid, "this worker has no actor");
     const std::vector<detail::ArgumentView> arguments = read_arguments(call.payload, refs);
     Context context(*session_);
@@ -224,7 +229,8 @@ core::Failure ProcessHost::failure_of_exception(const std::string& what) {
   try {
     throw;
   } catch (const Error& error) {
-    if (error.code() == ErrorCode::kInvalid) code = ErrorCode::kInvalid;   // a cycle of waits unwinds as what it is
+    if (error.code() == ErrorCode::kInvalid)
+      code = ErrorCode::kInvalid;  // a cycle of waits unwinds as what it is
   } catch (...) {
   }
   return {code, "'" + what + "' on " + options_.label + " (pid " + std::to_string(::getpid()) +
@@ -240,15 +246,16 @@ void ProcessHost::execute(core::RunId id) {
   here.run = id;
   here.is_call = true;
   current_ = &here;
-  leave_role();
+  chair_.leave();
   if (options_.marks) {
-    while (!options_.marks->may_speak(boot_time())) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    while (!options_.marks->may_speak(boot_time()))
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
     options_.marks->begun(call.from, call.head.number);
   }
   core::Outcome outcome = carry_out(call, refs);
   current_ = nullptr;
-  take_role();
-  empty_box();   // refs that the body took up are registered before its reply leaves
+  chair_.take();
+  empty_box();  // refs that the body took up are registered before its reply leaves
   machine_.finish(boot_time(), id, std::move(outcome));
 }
 
@@ -263,7 +270,7 @@ void ProcessHost::construct_actor(const core::CreateActor& birth) {
   ThreadRun here;
   here.host = this;
   current_ = &here;
-  leave_role();
+  chair_.leave();
   std::optional<core::Failure> failure;
   try {
     if (!whole) throw Error(ErrorCode::kInvalid, "its arguments do not decode");
@@ -277,7 +284,7 @@ void ProcessHost::construct_actor(const core::CreateActor& birth) {
     failure = failure_of_exception(spec.class_name + " constructor");
   }
   current_ = nullptr;
-  take_role();
+  chair_.take();
   empty_box();
   machine_.constructed(birth, std::move(failure));
   machine_.flush(boot_time());
@@ -301,7 +308,8 @@ void ProcessHost::end(const std::string& cause) {
     std::fflush(nullptr);
     ::_exit(0);
   }
-  machine_.fail_everything({ErrorCode::kUnavailable, "the cluster ended this program's job: " + cause});
+  machine_.fail_everything(
+      {ErrorCode::kUnavailable, "the cluster ended this program's job: " + cause});
   connected_ = false;
 }
 

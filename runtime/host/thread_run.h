@@ -9,8 +9,8 @@ namespace rondo::host {
 struct ProcessHost::ThreadRun {
   ProcessHost* host = nullptr;
   core::RunId run;
-  bool is_call = false;                  // false: a constructor
-  std::atomic<bool> resumed{false};      // its cpu is back
+  bool is_call = false;              // false: a constructor
+  std::atomic<bool> resumed{false};  // its cpu is back
 };
 
 }  // namespace rondo::host

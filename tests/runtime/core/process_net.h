@@ -10,14 +10,16 @@
 
 #include <rondo/core/process.h>
 
-// A perfect little world for Process machines: messages arrive in order, and one obliging node grants leases on the
-// workers in turn, gives actors a process, and reports deaths. Bodies are lambdas over the call's function number.
+// A perfect little world for Process machines: messages arrive in order, and one obliging node
+// grants leases on the workers in turn, gives actors a process, and reports deaths. Bodies are
+// lambdas over the call's function number.
 
 namespace rondo::core {
 
 class ProcessNet {
  public:
-  struct Body {   // what function N does in process P: an outcome, or nullopt: it goes on (finish it later)
+  struct Body {  // what function N does in process P: an outcome, or nullopt: it goes on (finish it
+                 // later)
     std::function<std::optional<Outcome>(ProcessId, RunId, const Incoming&)> run;
   };
 
@@ -27,13 +29,16 @@ class ProcessNet {
     void learn(const Peer&) override {}
     void forget(ProcessId) override {}
     void send(ProcessId to, const Message& message) override { net_.post(self_, to, message); }
-    void call(ProcessId to, const CallHeader& head, ByteView payload, std::span<const RefEntry> refs) override {
+    void call(ProcessId to, const CallHeader& head, ByteView payload,
+              std::span<const RefEntry> refs) override {
       net_.queue_.push_back([this, to, head, bytes = share(to_bytes(payload)),
                              kept = std::vector<RefEntry>(refs.begin(), refs.end())] {
-        if (net_.alive(to) && net_.alive(self_)) net_.at(to).machine->on_call(net_.now, {self_, head, *bytes, kept, bytes});
+        if (net_.alive(to) && net_.alive(self_))
+          net_.at(to).machine->on_call(net_.now, {self_, head, *bytes, kept, bytes});
       });
     }
-    void reply(ProcessId to, const ReplyHeader& head, ByteView payload, std::span<const RefEntry> refs) override {
+    void reply(ProcessId to, const ReplyHeader& head, ByteView payload,
+               std::span<const RefEntry> refs) override {
       net_.queue_.push_back([this, to, head, bytes = to_bytes(payload),
                              kept = std::vector<RefEntry>(refs.begin(), refs.end())] {
         if (net_.alive(to)) net_.at(to).machine->on_reply(net_.now, self_, head, bytes, kept);
@@ -76,7 +81,9 @@ class ProcessNet {
     host.cells = std::make_unique<CellTable>();
     host.port = std::make_unique<Port>(*this, id);
     host.machine = std::make_unique<Process>(
-        Process::Options{.self = {id, "mem"}, .role = id.value == 1 ? Role::kDriver : Role::kWorker, .node = {kNode, "mem"}},
+        Process::Options{.self = {id, "mem"},
+                         .role = id.value == 1 ? Role::kDriver : Role::kWorker,
+                         .node = {kNode, "mem"}},
         *host.cells, *host.port);
     host.machine->start(now, CellRef());
     if (id.value != 1) idle_.push_back(id);
@@ -93,14 +100,16 @@ class ProcessNet {
     second = cells.adopt(*first);
     return first;
   }
-  CellRef submit(ProcessId from, std::uint32_t function, std::vector<CellRef> refs = {}, int retries = 3) {
+  CellRef submit(ProcessId from, std::uint32_t function, std::vector<CellRef> refs = {},
+                 int retries = 3) {
     Submission s;
     const CellRef result = cell(from, s.result);
     fill_in(s, function, std::move(refs));
     at(from).machine->submit(now, Shape{1000, 0, 0}, retries, std::move(s));
     return result;
   }
-  CellRef call(ProcessId from, ActorId actor, std::uint32_t method, std::vector<CellRef> refs = {}, Incarnation bound = {}) {
+  CellRef call(ProcessId from, ActorId actor, std::uint32_t method, std::vector<CellRef> refs = {},
+               Incarnation bound = {}) {
     Submission s;
     const CellRef result = cell(from, s.result);
     fill_in(s, method, std::move(refs));
@@ -119,7 +128,8 @@ class ProcessNet {
     return spec.id;
   }
 
-  // Until nothing moves. Bodies run as soon as they may, one step at a time, unless `hold` names their process.
+  // Until nothing moves. Bodies run as soon as they may, one step at a time, unless `hold` names
+  // their process.
   void settle() {
     for (int quiet = 0; quiet < 2;) {
       for (auto& [id, host] : hosts_) {
@@ -183,9 +193,9 @@ class ProcessNet {
   }
 
   TimeNs now{1};
-  std::set<ProcessId> held;      // processes that execute nothing for the moment
+  std::set<ProcessId> held;  // processes that execute nothing for the moment
   std::function<std::optional<Outcome>(ProcessId, RunId, const Incoming&)> body;
-  std::set<LeaseId> waiting;     // WaitBegin seen
+  std::set<LeaseId> waiting;  // WaitBegin seen
   int leases_out = 0;
   static constexpr ProcessId kNode{1000};
 
@@ -232,7 +242,8 @@ class ProcessNet {
       if (idle_.empty()) return;
       const ProcessId worker = idle_[next_++ % idle_.size()];
       ++leases_out;
-      return post(kNode, from, LeaseGrant{m->request, LeaseId{++leases_}, {worker, "mem"}, NodeId{1}});
+      return post(kNode, from,
+                  LeaseGrant{m->request, LeaseId{++leases_}, {worker, "mem"}, NodeId{1}});
     }
     if (std::get_if<LeaseReturn>(&message)) --leases_out;
     if (const auto* m = std::get_if<SpawnActor>(&message)) {

@@ -18,8 +18,10 @@ Outcome number(std::uint64_t value) {
 
 std::uint64_t value_of(const CellRef& cell) {
   std::uint64_t value = 0;
-  EXPECT_EQ(cell->state.load(), CellState::kReady) << (cell->extra && cell->extra->failure ? cell->extra->failure->what() : "");
-  if (cell->inline_view().size() == sizeof value) std::memcpy(&value, cell->inline_view().data(), sizeof value);
+  EXPECT_EQ(cell->state.load(), CellState::kReady)
+      << (cell->extra && cell->extra->failure ? cell->extra->failure->what() : "");
+  if (cell->inline_view().size() == sizeof value)
+    std::memcpy(&value, cell->inline_view().data(), sizeof value);
   return value;
 }
 
@@ -41,7 +43,8 @@ TEST(ProcessTest, ATaskWaitsForItsArgumentsAndGetsTheirValuesInline) {
   ProcessNet net(2);
   net.body = [](ProcessId, RunId, const Incoming& call) {
     std::uint64_t argument = 0;
-    if (call.payload.size() >= 24) std::memcpy(&argument, call.payload.data() + 16, sizeof argument);
+    if (call.payload.size() >= 24)
+      std::memcpy(&argument, call.payload.data() + 16, sizeof argument);
     return number(argument + call.head.function);
   };
   const CellRef first = net.submit(kDriver, 3);
@@ -77,7 +80,7 @@ TEST(ProcessTest, CallsToAnActorRunInTheOrderOfTheirCaller) {
   const ActorId actor = net.spawn(kDriver, 0, 0);
   const CellRef slow = net.submit(kDriver, 9);
   net.call(kDriver, actor, 1);
-  net.call(kDriver, actor, 2, {slow});   // waits for its argument: the later ones wait behind it
+  net.call(kDriver, actor, 2, {slow});  // waits for its argument: the later ones wait behind it
   for (std::uint32_t i = 3; i < 20; ++i) net.call(kDriver, actor, i);
   net.settle();
   ASSERT_EQ(order.size(), 19u);
@@ -89,7 +92,7 @@ TEST(ProcessTest, ATaskIsRunAgainWhenItsWorkerDiesAndFailsWhenRetriesAreSpent) {
   std::vector<ProcessId> ran;
   net.body = [&](ProcessId process, RunId, const Incoming&) -> std::optional<Outcome> {
     ran.push_back(process);
-    return std::nullopt;   // never finishes: it will be killed
+    return std::nullopt;  // never finishes: it will be killed
   };
   const CellRef result = net.submit(kDriver, 1, {}, 1);
   net.settle();
@@ -164,7 +167,8 @@ TEST(ProcessTest, ABoundCallNeverReachesALaterIncarnation) {
   net.kill(ProcessId{2});
   const CellRef three = net.call(kDriver, actor, 3, {}, Incarnation{1});
   net.settle();
-  for (const CellRef& cell : {one, two, three}) EXPECT_NE(failure_of(cell).find("ActorDied"), std::string::npos);
+  for (const CellRef& cell : {one, two, three})
+    EXPECT_NE(failure_of(cell).find("ActorDied"), std::string::npos);
   EXPECT_EQ(runs, 1);
 }
 
@@ -285,7 +289,8 @@ TEST(ProcessTest, ACycleOfWaitsFailsTheCallThatClosedIt) {
   net.now = net.now + seconds(2);
   for (const std::uint64_t id : {2u, 3u}) net.at(ProcessId{id}).machine->on_deadline(net.now);
   net.settle();
-  EXPECT_NE(failure_of(on[1]).find("Invalid: a cycle of waits: A.a → A.b → A.c"), std::string::npos) << failure_of(on[1]);
+  EXPECT_NE(failure_of(on[1]).find("Invalid: a cycle of waits: A.a → A.b → A.c"), std::string::npos)
+      << failure_of(on[1]);
 }
 
 TEST(ProcessTest, NothingIsHeldAtRest) {
