@@ -15,6 +15,7 @@
 #include <rondo/host/machine.h>
 #include <rondo/host/node_host.h>
 #include <rondo/host/token.h>
+#include <rondo/net/address.h>
 #include <rondo/store/dirs.h>
 
 #include "end_signals.h"
@@ -28,11 +29,6 @@ namespace rondo::cli {
 namespace {
 
 bool is_tcp(const std::string& address) { return address.starts_with("tcp://"); }
-
-void check_times(const ClusterOptions& o) {
-  if (o.heartbeat_s < o.suspect_s && o.suspect_s < o.term_s) return;
-  throw Exit{kUsage, "--heartbeat must be less than --suspect, and that less than --term"};
-}
 
 store::ClusterFolder enter(const std::string& name) {
   const std::string home = need(store::open_home(), kMachine);
@@ -81,8 +77,17 @@ std::string listen_address_of(const ClusterOptions& o, const store::ClusterPaths
 
 }  // namespace
 
+void check(const ClusterOptions& o) {
+  if (o.heartbeat_s >= o.suspect_s || o.suspect_s >= o.term_s)
+    throw Exit{kUsage, "--heartbeat must be less than --suspect, and that less than --term"};
+  if (o.listen.empty()) return;
+  if (!is_tcp(o.listen))
+    throw Exit{kUsage, "--listen " + o.listen + ": it takes tcp://127.0.0.1:PORT or :*"};
+  need(net::check_address(o.listen), kUsage);
+}
+
 int run_head(const ClusterOptions& o) {
-  check_times(o);
+  check(o);
   log_open("head");
   std::atomic<int> signal{0};
   std::unique_ptr<host::HeadHost> head;

@@ -34,8 +34,8 @@ void end_supervisor(const store::ClusterPaths& paths) {
   const std::string text = line_in(paths.folder + "/supervisor.pid");
   pid_t pid = 0;
   std::from_chars(text.data(), text.data() + text.size(), pid);
-  const OwnedFd watch(pid > 1 ? ::pidfd_open(pid, 0) : -1);
-  if (!watch || ::pidfd_send_signal(watch.get(), SIGTERM, nullptr, 0) != 0) {
+  const OwnedFd watch = pid > 1 ? exec::open_pidfd(pid) : OwnedFd();
+  if (!watch || !exec::send_signal(watch, SIGTERM)) {
     if (errno == ESRCH) return;   // it has just ended
     throw Exit{kMachine, "the supervisor in " + paths.folder + " cannot be told: " +
                              errno_text(errno)};

@@ -48,6 +48,9 @@ inline DurationNs duration(double seconds) {
   return {static_cast<std::int64_t>(seconds * 1e9)};
 }
 
+// Throws Exit(kUsage) for times out of order, or an address that nothing of ours may listen at.
+void check(const ClusterOptions& options);
+
 // The verbs: each returns its exit code or throws Exit.
 int run_head(const ClusterOptions& options);
 int run_node(const NodeOptions& options);

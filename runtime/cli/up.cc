@@ -18,7 +18,6 @@
 #include <rondo/host/clock.h>
 #include <rondo/host/control_client.h>
 #include <rondo/host/machine.h>
-#include <rondo/net/address.h>
 #include <rondo/store/dirs.h>
 
 #include "end_signals.h"
@@ -309,9 +308,7 @@ int up_detached(const UpOptions& options) {
 }  // namespace
 
 int run_up(const UpOptions& options) {
-  if (options.cluster.heartbeat_s >= options.cluster.suspect_s ||
-      options.cluster.suspect_s >= options.cluster.term_s)
-    throw Exit{kUsage, "--heartbeat must be less than --suspect, and that less than --term"};
+  check(options.cluster);
   return options.detach ? up_detached(options) : Up(options).run(-1);
 }
 

@@ -6,6 +6,7 @@
 #include <csignal>
 #include <utility>
 
+#include <rondo/base/limits.h>
 #include <rondo/base/log.h>
 #include <rondo/host/clock.h>
 
@@ -176,12 +177,14 @@ void DaemonLoop::send_out(TimeNs now) {
 
 // The last words: what was sent before the end is acknowledged, or patience is over.
 void DaemonLoop::settle(Daemon& daemon) {
-  const TimeNs limit = boot_time() + DurationNs{patience_ns_.load()};
+  const DurationNs patience{patience_ns_.load()};
+  const TimeNs limit = boot_time() + patience;
+  const TimeNs least = boot_time() + std::min(patience, limits::kAckAfter * 2);   // our own thanks
   carry_out_all(daemon, boot_time());
   send_out(boot_time());
   for (TimeNs now = boot_time(); now < limit; now = boot_time()) {
     send_out(now);
-    if (station_->settled()) break;
+    if (station_->settled() && now >= least) break;
     frames_.clear();
     transport_->poll(milliseconds(5), frames_);
     now = boot_time();

@@ -1,0 +1,51 @@
+// A driver for the tests of the `rondo` program: spawns a named counter, then does what its stdin
+// says: "add" calls it, "pid" says where it lives, anything else ends the driver.
+
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdio>
+#include <iostream>
+#include <string>
+
+#include <rondo/runtime.h>
+
+namespace {
+
+struct Counter {
+  explicit Counter(int start) : value(start) {
+    std::printf("a counter is born\n");
+    std::fflush(stdout);
+  }
+  int add(int n) { return value += n; }
+  int pid() { return static_cast<int>(::getpid()); }
+  int value;
+};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  rondo::Registry registry;
+  registry.actor<Counter, int>("Counter").method("add", &Counter::add).method("pid", &Counter::pid);
+  try {
+    rondo::Runtime rt(argc, argv, registry);
+    rondo::Actor<Counter> counter =
+        rt.spawn<Counter>({.name = "c", .max_restarts = 5, .max_task_retries = 5}, 0);
+    std::printf("ready %d\n", rt.get(counter.call(&Counter::add, 0)));
+    std::fflush(stdout);
+    for (std::string line; std::getline(std::cin, line);) {
+      using namespace std::chrono_literals;
+      if (line == "add")
+        std::printf("sum %d\n", rt.get(counter.call(&Counter::add, 1), 30s));
+      else if (line == "pid")
+        std::printf("pid %d\n", rt.get(counter.call(&Counter::pid), 30s));
+      else
+        break;
+      std::fflush(stdout);
+    }
+  } catch (const rondo::Error& error) {
+    std::fprintf(stderr, "driver: %s\n", error.what());
+    return 1;
+  }
+  return 0;
+}
