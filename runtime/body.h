@@ -106,28 +106,44 @@ void run(CallFrame& frame, const Function& function) {
                           std::make_index_sequence<Takes::kCount>());
 }
 
+// A function or member pointer, kept as bytes: so that one std::function type serves all of them.
+struct FunctionBytes {
+  std::uint64_t words[2] = {0, 0};
+};
+template <class Pointer>
+FunctionBytes bytes_of_function(Pointer pointer) {
+  static_assert(sizeof pointer <= sizeof(FunctionBytes));
+  FunctionBytes bytes;
+  std::memcpy(bytes.words, &pointer, sizeof pointer);
+  return bytes;
+}
+template <class Pointer>
+Pointer function_of_bytes(const FunctionBytes& bytes) {
+  Pointer pointer;
+  std::memcpy(&pointer, bytes.words, sizeof pointer);
+  return pointer;
+}
+Body make_body(void (*run)(CallFrame&, const FunctionBytes&), const FunctionBytes& function);
+
 template <class F>
-Body task_body(F* function) {
+void run_task(CallFrame& frame, const FunctionBytes& bytes) {
   using S = Signature<F>;
-  return [function](CallFrame& frame) {
-    run<S>(frame, [&]<class... A>(A&&... argument) -> decltype(auto) {
-      if constexpr (S::kContext) return function(frame.context, std::forward<A>(argument)...);
-      else return function(std::forward<A>(argument)...);
-    });
-  };
+  F* const function = function_of_bytes<F*>(bytes);
+  run<S>(frame, [&]<class... A>(A&&... argument) -> decltype(auto) {
+    if constexpr (S::kContext) return function(frame.context, std::forward<A>(argument)...);
+    else return function(std::forward<A>(argument)...);
+  });
 }
 
 template <class T, class M, class C>
-Body method_body(M C::* method) {
+void run_method(CallFrame& frame, const FunctionBytes& bytes) {
   using S = Signature<M>;
-  return [method](CallFrame& frame) {
-    T& object = *static_cast<T*>(frame.actor);
-    run<S>(frame, [&]<class... A>(A&&... argument) -> decltype(auto) {
-      if constexpr (S::kContext)
-        return (object.*method)(frame.context, std::forward<A>(argument)...);
-      else return (object.*method)(std::forward<A>(argument)...);
-    });
-  };
+  const auto method = function_of_bytes<M C::*>(bytes);
+  T& object = *static_cast<T*>(frame.actor);
+  run<S>(frame, [&]<class... A>(A&&... argument) -> decltype(auto) {
+    if constexpr (S::kContext) return (object.*method)(frame.context, std::forward<A>(argument)...);
+    else return (object.*method)(std::forward<A>(argument)...);
+  });
 }
 
 template <class T, class... P, std::size_t... I>
@@ -141,12 +157,9 @@ std::shared_ptr<void> construct(CallFrame& frame, std::index_sequence<I...>) {
   else
     return std::shared_ptr<T>(new T{Argument<P>(frame.arguments[I], session).pass()...});
 }
-
 template <class T, class... P>
-Factory factory() {
-  return [](CallFrame& frame) {
-    return construct<T, P...>(frame, std::make_index_sequence<sizeof...(P)>());
-  };
+std::shared_ptr<void> run_constructor(CallFrame& frame) {
+  return construct<T, P...>(frame, std::make_index_sequence<sizeof...(P)>());
 }
 
 }  // namespace rondo::detail

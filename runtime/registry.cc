@@ -12,7 +12,7 @@ namespace {
 constexpr std::size_t kPerClassMax = std::size_t{1} << 16;
 
 std::uint64_t hash(const FunctionKey& key) {
-  std::uint64_t h = key.words[0] * 0x9E3779B97F4A7C15ull ^ key.words[1];
+  std::uint64_t h = key.bytes.words[0] * 0x9E3779B97F4A7C15ull ^ key.bytes.words[1];
   h ^= h >> 29;
   h *= 0xBF58476D1CE4E5B9ull;
   return h ^ (h >> 32);
@@ -24,6 +24,10 @@ void mix(std::uint64_t& h, std::string_view text) {   // FNV-1a, with an end mar
 }
 
 }  // namespace
+
+Body make_body(void (*run)(CallFrame&, const FunctionBytes&), const FunctionBytes& function) {
+  return [run, function](CallFrame& frame) { run(frame, function); };
+}
 
 const RegisteredTask& Entries::task(std::uint32_t number) const {
   if (number >= tasks_.size())
@@ -108,15 +112,16 @@ void Entries::check_new(std::string_view name) const {
             std::to_string(limits::kNameBytesMax));
 }
 
-void Entries::add_task(RegisteredTask task, const FunctionKey& key) {
-  check_new(task.name);
+void Entries::add_task(std::string name, std::string signature, Body body,
+                       const FunctionKey& key) {
+  check_new(name);
   for (const RegisteredTask& other : tasks_)
-    if (other.name == task.name) invalid("two tasks are registered as \"" + task.name + "\"");
+    if (other.name == name) invalid("two tasks are registered as \"" + name + "\"");
   if (const Slot* same = find(key))
-    invalid("the task \"" + task.name + "\" is already registered as \"" +
+    invalid("the task \"" + name + "\" is already registered as \"" +
             tasks_[same->number].name + "\"");
   insert(key, static_cast<std::uint32_t>(tasks_.size()));
-  tasks_.push_back(std::move(task));
+  tasks_.push_back({std::move(name), std::move(signature), std::move(body)});
 }
 
 std::uint32_t Entries::add_class(RegisteredClass registered, std::type_index type) {
@@ -134,19 +139,19 @@ std::uint32_t Entries::add_class(RegisteredClass registered, std::type_index typ
   return static_cast<std::uint32_t>(classes_.size() - 1);
 }
 
-void Entries::add_method(std::uint32_t class_index, RegisteredMethod method,
-                         const FunctionKey& key) {
-  check_new(method.name);
+void Entries::add_method(std::uint32_t class_index, std::string name, std::string signature,
+                         Body body, const FunctionKey& key) {
+  check_new(name);
   RegisteredClass& owner = classes_[class_index];
   if (owner.methods.size() >= kPerClassMax) invalid(owner.name + " has too many methods");
   for (const RegisteredMethod& other : owner.methods)
-    if (other.name == method.name)
-      invalid("two methods of " + owner.name + " are registered as \"" + method.name + "\"");
+    if (other.name == name)
+      invalid("two methods of " + owner.name + " are registered as \"" + name + "\"");
   if (const Slot* same = find(key))
-    invalid("the method \"" + method.name + "\" of " + owner.name + " is already registered as \"" +
+    invalid("the method \"" + name + "\" of " + owner.name + " is already registered as \"" +
             owner.methods[same->number & 0xFFFF].name + "\"");
   insert(key, class_index << 16 | static_cast<std::uint32_t>(owner.methods.size()));
-  owner.methods.push_back(std::move(method));
+  owner.methods.push_back({std::move(name), std::move(signature), std::move(body)});
 }
 
 const Entries::Slot* Entries::find(const FunctionKey& key) const {

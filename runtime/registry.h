@@ -47,26 +47,21 @@ struct RegisteredClass {
 
 // A function or member pointer by its bytes, in the class T for methods.
 struct FunctionKey {
-  std::uint64_t words[2] = {0, 0};
+  FunctionBytes bytes;
   std::type_index type = typeid(void);
   std::type_index owner = typeid(void);
-  bool operator==(const FunctionKey&) const = default;
+  bool operator==(const FunctionKey& o) const {
+    return bytes.words[0] == o.bytes.words[0] && bytes.words[1] == o.bytes.words[1] &&
+           type == o.type && owner == o.owner;
+  }
 };
 template <class F>
 FunctionKey task_key(F* function) {
-  FunctionKey key;
-  std::memcpy(key.words, &function, sizeof function);
-  key.type = typeid(typename Signature<F>::Plain*);
-  return key;
+  return {bytes_of_function(function), typeid(typename Signature<F>::Plain*), typeid(void)};
 }
 template <class T, class M, class C>
 FunctionKey method_key(M C::* method) {
-  FunctionKey key;
-  static_assert(sizeof method <= sizeof key.words);
-  std::memcpy(key.words, &method, sizeof method);
-  key.type = typeid(M C::*);
-  key.owner = typeid(T);
-  return key;
+  return {bytes_of_function(method), typeid(M C::*), typeid(T)};
 }
 
 // What was registered. A task's number is its index; a method's is class index << 16 | method
@@ -87,9 +82,10 @@ class Entries {
   [[nodiscard]] const std::vector<RegisteredClass>& classes() const { return classes_; }
   [[nodiscard]] std::uint64_t fingerprint() const;
 
-  void add_task(RegisteredTask task, const FunctionKey& key);
+  void add_task(std::string name, std::string signature, Body body, const FunctionKey& key);
   std::uint32_t add_class(RegisteredClass registered, std::type_index type);   // its index
-  void add_method(std::uint32_t class_index, RegisteredMethod method, const FunctionKey& key);
+  void add_method(std::uint32_t class_index, std::string name, std::string signature, Body body,
+                  const FunctionKey& key);
   void freeze() { frozen_ = true; }
 
  private:
@@ -126,8 +122,8 @@ class ActorRegistration {
     static_assert(std::is_base_of_v<C, T>, "rondo: this member function belongs to another class");
     if constexpr (detail::Signature<M>::check())
       entries_.add_method(
-          index_,
-          {std::move(name), detail::signature_name<M>(), detail::method_body<T>(pointer)},
+          index_, std::move(name), detail::signature_name<M>(),
+          detail::make_body(&detail::run_method<T, M, C>, detail::bytes_of_function(pointer)),
           detail::method_key<T>(pointer));
     return *this;
   }
@@ -148,7 +144,8 @@ class Registry {
     static_assert(std::is_function_v<F>, "rondo: a task is a function, given by its name");
     if constexpr (detail::Signature<F>::check())
       entries_->add_task(
-          {std::move(name), detail::signature_name<F>(), detail::task_body(function)},
+          std::move(name), detail::signature_name<F>(),
+          detail::make_body(&detail::run_task<F>, detail::bytes_of_function(function)),
           detail::task_key(function));
     return *this;
   }
@@ -163,7 +160,7 @@ class Registry {
     detail::RegisteredClass entry{std::move(name), {}, {}, {}};
     if constexpr (fits) {
       entry.constructor = {detail::type_name<detail::travelling_t<P>>()...};
-      entry.factory = detail::factory<T, P...>();
+      entry.factory = &detail::run_constructor<T, P...>;
     }
     return {*entries_, entries_->add_class(std::move(entry), typeid(T))};
   }

@@ -149,12 +149,12 @@ TEST(Registry, ThousandsOfEntriesAreFound) {
   detail::Entries entries;
   for (std::uint64_t i = 0; i < 5'000; ++i) {
     detail::FunctionKey key;
-    key.words[0] = 0x400000 + 16 * i;
-    entries.add_task({"t" + std::to_string(i), "", {}}, key);
+    key.bytes.words[0] = 0x400000 + 16 * i;
+    entries.add_task("t" + std::to_string(i), "", {}, key);
   }
   for (std::uint64_t i = 0; i < 5'000; ++i) {
     detail::FunctionKey key;
-    key.words[0] = 0x400000 + 16 * i;
+    key.bytes.words[0] = 0x400000 + 16 * i;
     EXPECT_EQ(entries.task_number(key), i);
   }
 }
