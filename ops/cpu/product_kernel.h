@@ -9,7 +9,13 @@
 
 namespace rondo::ops::RONDO_OPS_ISA {
 
-// Up to 4 rows × 32 columns of accumulators at a time. Requires: columns is a multiple of 16.
+// As many accumulators as the registers hold: 6 rows × 64 columns in 32 wide ones, 6 × 16 in 16.
+#if defined(__AVX512F__)
+inline constexpr int kWideVecs = 4;
+#else
+inline constexpr int kWideVecs = 1;
+#endif
+
 template <class V, int Rows, int Vecs>
 void product_tile(const ProductRun<typename V::T>& p, long row, long column) {
   using T = typename V::T;
@@ -36,16 +42,21 @@ void product_tile(const ProductRun<typename V::T>& p, long row, long column) {
     for (int v = 0; v < Vecs; ++v) acc[r][v].store(c + r * p.ldc + v * kLanes);
 }
 
+template <class V, int Vecs>
+void product_columns(const ProductRun<typename V::T>& p, long column) {
+  long row = 0;
+  for (; row + 6 <= p.rows; row += 6) product_tile<V, 6, Vecs>(p, row, column);
+  for (; row + 2 <= p.rows; row += 2) product_tile<V, 2, Vecs>(p, row, column);
+  if (row < p.rows) product_tile<V, 1, Vecs>(p, row, column);
+}
+
+// Requires: columns is a multiple of 16.
 template <class V>
 void product(const ProductRun<typename V::T>& p) {
-  for (long column = 0; column < p.columns; column += 2 * kLanes) {
-    const bool wide = column + 2 * kLanes <= p.columns;
-    long row = 0;
-    for (; row + 4 <= p.rows; row += 4)
-      wide ? product_tile<V, 4, 2>(p, row, column) : product_tile<V, 4, 1>(p, row, column);
-    for (; row < p.rows; ++row)
-      wide ? product_tile<V, 1, 2>(p, row, column) : product_tile<V, 1, 1>(p, row, column);
-  }
+  long column = 0;
+  for (; column + kWideVecs * kLanes <= p.columns; column += kWideVecs * kLanes)
+    product_columns<V, kWideVecs>(p, column);
+  for (; column < p.columns; column += kLanes) product_columns<V, 1>(p, column);
 }
 
 }  // namespace rondo::ops::RONDO_OPS_ISA
