@@ -24,8 +24,10 @@ Process::Process(Options options, CellTable& cells, ProcessPort& port)
       port_(port),
       objects_({options_.self.id, options_.self.address, NodeId{}}, cells, port),
       sender_(objects_, port),
-      tasks_({options_.self, options_.job, options_.role == Role::kWorker,
-              options_.role == Role::kWorker ? DurationNs{0} : limits::kLeaseIdle},
+      tasks_({.self = options_.self,
+              .job = options_.job,
+              .newest_first = options_.role == Role::kWorker,
+              .idle_keep = options_.role == Role::kWorker ? DurationNs{0} : limits::kLeaseIdle},
              calls_, sender_, port),
       actors_(options_.self.id, calls_, sender_, port),
       mailbox_(port) {}
@@ -71,6 +73,7 @@ void Process::submit(TimeNs now, const Shape& shape, std::int32_t max_retries,
   Call& call = admit(now, CallKind::kTask, std::move(submission));
   call.group = tasks_.group_of(shape);
   call.retries_left = max_retries;
+  if (ended_) return fail_call(call, *ended_);
   if (tasks_.queued() >= limits::kCallsQueuedMax) {
     return fail_call(call, {ErrorCode::kOverloaded,
                             "too many tasks are queued in this process; wait for results first"});
@@ -83,6 +86,7 @@ void Process::call(TimeNs now, const ActorId& actor, Incarnation bound, Submissi
   call.group = actors_.group_of(actor);
   call.bound = bound;
   call.retries_left = actors_.info(call.group).max_task_retries;
+  if (ended_) return fail_call(call, *ended_);
   if (!actors_.accepts(call.group)) {
     return fail_call(call,
                      {ErrorCode::kOverloaded, "too many calls wait for actor " + to_string(actor) +
@@ -200,10 +204,20 @@ void Process::adopt_borrowed(const CellRef& cell, const RefEntry& entry) {
   objects_.adopt_borrowed(*cell, entry);
 }
 
-void Process::request_extent(std::uint64_t bytes, CellRef answer) {
+// A number for a question to the node; none if this process can ask nothing any more.
+std::optional<RequestId> Process::ask(CellRef answer) {
+  if (ended_) {
+    objects_.fail(*answer, *ended_);
+    return std::nullopt;
+  }
   const RequestId id{next_request_++};
   requests_.emplace(id, std::move(answer));
-  port_.send(options_.node.id, ExtentRequest{id, bytes});
+  return id;
+}
+
+void Process::request_extent(std::uint64_t bytes, CellRef answer) {
+  const std::optional<RequestId> id = ask(std::move(answer));
+  if (id) port_.send(options_.node.id, ExtentRequest{*id, bytes});
 }
 
 void Process::return_extent(std::uint32_t extent, std::uint32_t generation) {
@@ -211,21 +225,21 @@ void Process::return_extent(std::uint32_t extent, std::uint32_t generation) {
 }
 
 void Process::request_open(const CellRef& object, CellRef answer) {
-  const RequestId id{next_request_++};
-  requests_.emplace(id, std::move(answer));
+  const std::optional<RequestId> id = ask(std::move(answer));
+  if (!id) return;
   const Value value = objects_.value_of(*object);
   const RefEntry entry = objects_.entry_of(*object);
   port_.send(options_.node.id,
-             ObjectOpen{id, entry.id, Peer{entry.id.owner, entry.owner}, value.place});
+             ObjectOpen{*id, entry.id, Peer{entry.id.owner, entry.owner}, value.place});
 }
 
 void Process::find(const std::string& name, CellRef answer) {
-  const RequestId id{next_request_++};
-  requests_.emplace(id, std::move(answer));
-  port_.send(options_.node.id, WatchActor{id, ActorId{}, name});
+  const std::optional<RequestId> id = ask(std::move(answer));
+  if (id) port_.send(options_.node.id, WatchActor{*id, ActorId{}, name});
 }
 
 void Process::bind(const ActorId& actor, CellRef answer) {
+  if (ended_) return objects_.fail(*answer, *ended_);
   binds_.push_back({actor, std::move(answer)});
   settle_binds(actor);
 }
@@ -284,6 +298,7 @@ std::optional<TimeNs> Process::next_deadline() const {
 }
 
 void Process::fail_everything(const Failure& failure) {
+  ended_ = failure;
   const auto fail = [&](const CellRef& cell) {
     if (cell && cell->pending()) objects_.fail(*cell, failure);
   };

@@ -109,7 +109,7 @@ class Process {
   [[nodiscard]] std::optional<TimeNs> next_deadline() const;
   void flush(TimeNs now);  // after every turn
 
-  void fail_everything(const Failure&);  // the Runtime ends: nothing stays pending
+  void fail_everything(const Failure&);  // nothing is or stays pending from now on
   [[nodiscard]] NodeId node() const { return node_id_; }
   [[nodiscard]] RefEntry entry_of(const Cell& cell) const { return objects_.entry_of(cell); }
   [[nodiscard]] const Mailbox& mailbox() const { return mailbox_; }
@@ -151,6 +151,7 @@ class Process {
   void retry_deferred();
   void on_update(TimeNs now, const ActorUpdate&);
   void settle_binds(const ActorId&);
+  std::optional<RequestId> ask(CellRef answer);
   void on_died(TimeNs now, const ProcessDied&);
   void answer_request(RequestId, const GrantAnswer&);
   void refuse_request(RequestId, const Failure&);
@@ -186,6 +187,7 @@ class Process {
   std::uint64_t next_wait_ = 1;
   std::set<LeaseId> resuming_;
   std::set<ProcessId> dead_;
+  std::optional<Failure> ended_;  // nothing can be done any more: every verb fails with this
 };
 
 // ActorSpec::arguments as `spawn` keeps them: the payload and the refs that it names. False:

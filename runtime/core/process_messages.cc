@@ -42,6 +42,7 @@ void Process::on_message(TimeNs now, ProcessId from, const Message& message) {
           [&](const Welcome& m) {
             node_id_ = m.node;
             objects_.set_node(m.node);
+            tasks_.set_home(m.node);
             if (welcomed_ && welcomed_->pending()) objects_.fill(*welcomed_, view_of(m.node), {});
             welcomed_ = {};
           },

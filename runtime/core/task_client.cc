@@ -66,6 +66,7 @@ void TaskClient::ask(Group& group) {
     LeaseRequest request;
     request.request = id;
     request.owner = options_.self;
+    request.owner_node = options_.home;
     request.job = options_.job;
     request.shape = group.shape;
     port_.send(node_, request);

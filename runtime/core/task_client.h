@@ -25,6 +25,7 @@ class TaskClient {
   struct Options {
     Peer self;
     JobId job;
+    NodeId home;  // of this process
     bool newest_first =
         false;             // workers: tasks made by tasks run depth first, so that few wait at once
     DurationNs idle_keep;  // an idle lease goes back after this; workers keep none from others
@@ -35,6 +36,7 @@ class TaskClient {
     node_ = node;
     options_.job = job;
   }
+  void set_home(NodeId home) { options_.home = home; }
   [[nodiscard]] std::uint32_t group_of(const Shape&);  // dense index of a shape
 
   void enqueue(TimeNs now, Call&);      // its arguments are ready

@@ -14,7 +14,9 @@
 #include <rondo/base/log.h>
 #include <rondo/base/prng.h>
 #include <rondo/exec/parent_watch.h>
+#include <rondo/exec/pidfd.h>
 #include <rondo/exec/worker_start.h>
+#include <rondo/host/fd_watch.h>
 #include <rondo/host/find_cluster.h>
 #include <rondo/host/local_cluster.h>
 #include <rondo/host/process_host.h>
@@ -113,9 +115,11 @@ class HostEngine final : public Engine {
     job.driver = process_->peer();
     job.home_peer = node;
     or_throw(process_->start_job(job, seconds(10)));
+    if (!cluster_) watch_node();
   }
 
   ~HostEngine() override {
+    watch_.reset();
     process_->stop("the Runtime ended");
     process_.reset();
     cluster_.reset();
@@ -124,8 +128,17 @@ class HostEngine final : public Engine {
   Client& client() override { return *process_; }
 
  private:
+  void watch_node() {
+    node_pidfd_ = exec::open_pidfd(static_cast<pid_t>(process_->node_pid()));
+    if (node_pidfd_.get() < 0) return process_->lose_node();
+    watch_ = std::make_unique<host::FdWatch>([this](int) { process_->lose_node(); });
+    watch_->add(node_pidfd_.get());
+  }
+
   std::unique_ptr<host::LocalCluster> cluster_;
   std::unique_ptr<ProcessHost> process_;
+  OwnedFd node_pidfd_;
+  std::unique_ptr<host::FdWatch> watch_;
 };
 
 // A worker ends with its node, also when the kernel's signal was lost.

@@ -33,6 +33,7 @@ Result<void> HeadHost::prepare() {
 
   store::SqliteOptions state;
   state.path = options_.state_path;
+  state.bytes_max = options_.state_bytes_max;
   state.wake = [this] {
     if (look_posted_.exchange(true)) return;
     loop_->post([this](TimeNs now, core::Effects& out) { look_at_store(now, out); });

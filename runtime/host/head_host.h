@@ -26,6 +26,7 @@ struct HeadHostOptions {
   core::Address listen;
   core::Token token;
   std::string state_path;       // of its database
+  std::uint64_t state_bytes_max = std::uint64_t{1} << 30;   // more is a failure
   std::uint64_t cluster = 0;    // the same for every life of this cluster's head
   DurationNs term = limits::kMembershipTerm;
   DurationNs heartbeat_every = limits::kHeartbeatEvery;

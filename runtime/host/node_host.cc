@@ -17,7 +17,7 @@ namespace rondo::host {
 
 namespace {
 constexpr DurationNs kSeekFirst = milliseconds(200);    // the head's id is not known yet
-constexpr DurationNs kSeekAgain = milliseconds(500);
+constexpr DurationNs kSeekAgain = milliseconds(250);
 constexpr std::size_t kLogLinesBytes = std::size_t{32} << 10;
 constexpr std::size_t kActorLogsMax = 65'536;
 }  // namespace
@@ -173,7 +173,8 @@ void NodeHost::head_spoke(TimeNs now, ProcessId from, core::Effects& out) {
 }
 
 void NodeHost::seek_head(TimeNs now) {
-  const bool silent = now - head_heard_ > heartbeat_every_ * 3;
+  // Every heartbeat is answered: after one and a half without a word the head may have died.
+  const bool silent = now - head_heard_ > DurationNs{heartbeat_every_.ns * 3 / 2};
   seek_at_ = now + (head_.id ? kSeekAgain : kSeekFirst);
   if (head_.id && !silent) return;
   core::Hello hello;

@@ -54,6 +54,7 @@ bool ProcessHost::bind_transport() {
 }
 
 Result<void> ProcessHost::attach_store(const core::Welcome& welcome) {
+  node_pid_ = welcome.node_pid;
   auto board = store::GenerationBoard::attach(welcome.node_pid, welcome.board_fd);
   if (!board) return board.error();
   auto page = store::HoldPage::attach(welcome.node_pid, welcome.hold_fd);
@@ -344,6 +345,17 @@ void ProcessHost::on_message(ProcessId from, core::Message&& message) {
   }
   if (const auto* printed = std::get_if<core::LogLines>(&message)) return show(*printed);
   machine_.on_message(boot_time(), from, message);
+}
+
+void ProcessHost::lose_node() {
+  chair_.take();
+  if (connected_) {
+    connected_ = false;
+    machine_.fail_everything({ErrorCode::kUnavailable, "this program's node at " + options_.node.address +
+                                                           " died; start the program again"});
+    tell_fills();
+  }
+  chair_.leave();
 }
 
 void ProcessHost::show(const core::LogLines& printed) {

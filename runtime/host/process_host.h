@@ -56,6 +56,8 @@ class ProcessHost final : public detail::Client, private core::ProcessPort, priv
   Result<void> start_job(const core::JobSpec&, DurationNs limit);
   void serve();  // workers: executes what comes, until the process ends
   [[nodiscard]] core::Peer peer() const { return options_.self; }
+  [[nodiscard]] std::int64_t node_pid() const { return node_pid_; }   // after connect
+  void lose_node();                        // drivers: the node died; everything fails with kUnavailable
   void stop(const std::string& reason);  // drivers: goodbye; nothing stays pending
 
   // detail::Client
@@ -195,6 +197,7 @@ class ProcessHost final : public detail::Client, private core::ProcessPort, priv
   std::string end_cause_;
   bool connected_ = false;
 
+  std::int64_t node_pid_ = 0;
   std::atomic<std::uint64_t> next_actor_{1};
   std::thread watchman_thread_;
   static thread_local ThreadRun* current_;
