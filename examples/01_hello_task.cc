@@ -6,7 +6,8 @@
 // Run:       build/bin/01_hello_task
 // Expected:  |(3, 4)| = 5, computed by another process
 //
-// `main` runs in the worker too: up to the Runtime's constructor, which then serves and never returns.
+// `main` runs in the worker too: up to the Runtime's constructor, which then serves and never
+// returns.
 
 #include <rondo/runtime.h>
 #include <unistd.h>

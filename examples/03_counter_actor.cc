@@ -1,5 +1,5 @@
-// An actor keeps state between calls, and does the calls of one caller in their order. Its handle is a
-// value: here a task gets it and calls it too.
+// An actor keeps state between calls, and does the calls of one caller in their order. Its handle
+// is a value: here a task gets it and calls it too.
 //
 //     driver ── add(1) … add(1000) ──▶ ┌─────────┐
 //        │                             │ Counter │   in a worker process of its own

@@ -1,5 +1,5 @@
-// Two nodes: each actor takes a whole processor of its node, so they live on different ones, and what
-// one makes the other reads.
+// Two nodes: each actor takes a whole processor of its node, so they live on different ones, and
+// what one makes the other reads.
 //
 //     ┌─ node n1 ──────┐          ┌─ node n2 ──────┐
 //     │ Worker: make() │ ─ Ref ─▶ │ Worker: sum()  │ ─▶ driver

@@ -1,5 +1,6 @@
-// A worker is killed with SIGKILL. Its actor starts again within its budget, in a new process and with
-// a new object; a handle that is bound to the dead one says so instead of reaching the new one.
+// A worker is killed with SIGKILL. Its actor starts again within its budget, in a new process and
+// with a new object; a handle that is bound to the dead one says so instead of reaching the new
+// one.
 //
 //     driver ── add(5) ──▶ Counter (pid 100)  5
 //     kill -9 100  ✗

@@ -1,5 +1,5 @@
-// What the typed surface refuses at compile time, and in which words. refused.cmake compiles one case
-// at a time: it must fail, and print the words behind its `// refused:`. Case 0 must compile.
+// What the typed surface refuses at compile time, and in which words. refused.cmake compiles one
+// case at a time: it must fail, and print the words behind its `// refused:`. Case 0 must compile.
 
 #include <rondo/context.h>
 
@@ -58,8 +58,8 @@ struct Bits { unsigned a : 3; unsigned b : 5; };
 void test(Registry&, Context& c) { c.put(Bits{}); }
 #elif CASE == 13  // refused: at most 32 fields
 struct Many {
-  int a1, a2, a3, a4, a5, a6, a7, a8, a9, a10, a11, a12, a13, a14, a15, a16, a17, a18, a19, a20, a21,
-      a22, a23, a24, a25, a26, a27, a28, a29, a30, a31, a32, a33;
+  int a1, a2, a3, a4, a5, a6, a7, a8, a9, a10, a11, a12, a13, a14, a15, a16, a17, a18, a19, a20,
+      a21, a22, a23, a24, a25, a26, a27, a28, a29, a30, a31, a32, a33;
 };
 void test(Registry&, Context& c) { c.put(Many{}); }
 #elif CASE == 14  // refused: this method belongs to another class
