@@ -98,6 +98,7 @@ int run_head(const ClusterOptions& o) {
     if (head) head->stop();
   });
   store::ClusterFolder folder = enter(o.cluster);
+  const Leaving leaving(folder);
   const OwnedFd owned = need(folder.own("head"), kMachine);
   host::HeadHostOptions options;
   options.listen = listen_address_of(o, folder.paths());
@@ -122,7 +123,6 @@ int run_head(const ClusterOptions& o) {
     const std::lock_guard lock(mutex);
     head.reset();
   }
-  folder.leave_and_remove();
   return code;
 }
 
@@ -152,7 +152,10 @@ Seat take_seat(const NodeOptions& o, const host::ClusterPlace& head) {
       need(folder.make_node(name), kMachine);
       return {std::move(folder), name, std::move(owned).value()};
     }
-    if (!o.name.empty()) throw Exit{kMachine, "a node " + name + " runs already: name another"};
+    if (!o.name.empty()) {
+      folder.leave_and_remove();
+      throw Exit{kMachine, "a node " + name + " runs already: name another"};
+    }
   }
   throw Exit{kMachine, "no name is free: end some nodes, or give one with --name"};
 }
@@ -199,6 +202,7 @@ int run_node(const NodeOptions& o) {
     head = client->peer();
   }
   Seat seat = take_seat(o, place);
+  const Leaving leaving(seat.folder);
   host::NodeHostOptions options = options_for(o, seat, place);
   options.head = head;
   {
@@ -216,7 +220,6 @@ int run_node(const NodeOptions& o) {
     const std::lock_guard lock(mutex);
     node.reset();
   }
-  seat.folder.leave_and_remove();
   return code;
 }
 

@@ -33,4 +33,17 @@ inline void need(const Result<void>& result, int code) {
   if (!result) throw Exit{code, result.error().what()};
 }
 
+// Leaves a cluster's folder however the verb ends: the last one out removes it.
+template <class Folder>
+class Leaving {
+ public:
+  explicit Leaving(Folder& folder) : folder_(folder) {}
+  ~Leaving() { folder_.leave_and_remove(); }
+  Leaving(const Leaving&) = delete;
+  Leaving& operator=(const Leaving&) = delete;
+
+ private:
+  Folder& folder_;
+};
+
 }  // namespace rondo::cli

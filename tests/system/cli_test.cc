@@ -9,6 +9,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
+#include <cstdio>
 #include <filesystem>
 #include <fstream>
 
@@ -96,6 +98,24 @@ TEST_F(CliTest, AKilledNodeIsDeadAfterItsTermAndAnotherIsStarted) {
   EXPECT_NE(up_->out().find("killed by signal 9 (SIGKILL)"), std::string::npos) << up_->out();
 }
 
+TEST_F(CliTest, APausedNodeThatWasDeclaredDeadStartsAgainAsAnother) {
+  up(2, kQuickTimes);
+  const json victim = row_named(home_.list("nodes"), "n2");
+  ASSERT_TRUE(victim.is_object());
+  const pid_t pid = victim["pid"].get<pid_t>();
+  ASSERT_EQ(::kill(pid, SIGSTOP), 0);
+  const json stopped = home_.list_until("nodes", [](const json& rows) {
+    return count(rows, "state", "dead") == 1;
+  });
+  EXPECT_EQ(row_named(stopped, "n2", "dead")["id"], victim["id"]) << stopped;
+  ASSERT_EQ(::kill(pid, SIGCONT), 0);
+  const json nodes = home_.list_until("nodes", [&](const json& rows) {
+    return row_named(rows, "n2").is_object();
+  });
+  EXPECT_NE(row_named(nodes, "n2")["id"], victim["id"]) << nodes;
+  EXPECT_FALSE(alive(pid));
+}
+
 TEST_F(CliTest, AKilledHeadComesBackAndKnowsItsActorsWhileCallsGoOn) {
   up(1);
   const auto program = driver();
@@ -104,11 +124,14 @@ TEST_F(CliTest, AKilledHeadComesBackAndKnowsItsActorsWhileCallsGoOn) {
   EXPECT_EQ(actor["name"], "c");
   EXPECT_EQ(actor["state"], "alive");
   ASSERT_EQ(::kill(before[0]["pid"].get<pid_t>(), SIGKILL), 0);
+  const auto killed = std::chrono::steady_clock::now();
   program->say("add");
   EXPECT_TRUE(program->waits_for("sum 1", 5)) << program->err();
   const json actors = home_.list_until("actors", [](const json& rows) {
     return rows.size() == 1 && rows[0].value("state", "") == "alive";
   });
+  const std::chrono::duration<double> away = std::chrono::steady_clock::now() - killed;
+  std::printf("the head knew its actors again %.2f s after it was killed\n", away.count());
   ASSERT_EQ(actors.size(), 1u) << actors;
   EXPECT_EQ(actors[0]["id"], actor["id"]);
   EXPECT_EQ(actors[0]["pid"], actor["pid"]);

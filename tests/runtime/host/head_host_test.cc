@@ -6,8 +6,11 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include <rondo/base/prng.h>
 #include <rondo/host/control_client.h>
 #include <rondo/store/dirs.h>
+
+#include "peer.h"
 
 namespace rondo::host {
 namespace {
@@ -35,6 +38,7 @@ class HeadHostTest : public testing::Test {
     options.token = token;
     options.state_path = folder_->paths().state();
     options.cluster = 7;
+    options.state_bytes_max = state_bytes_max_;
     return HeadHost::open(std::move(options));
   }
   ClusterPlace place(const HeadHost& head, core::Token token = {}) {
@@ -48,6 +52,7 @@ class HeadHostTest : public testing::Test {
     return nlohmann::json::parse(text.value())[0]["incarnation"].get<std::int64_t>();
   }
 
+  std::uint64_t state_bytes_max_ = std::uint64_t{1} << 30;
   fs::path home_;
   std::optional<store::ClusterFolder> folder_;
 };
@@ -99,6 +104,51 @@ TEST_F(HeadHostTest, WithoutTheTokenNobodyIsHeard) {
   EXPECT_NE(std::string(stranger.error().what()).find("does not answer"), std::string::npos);
   head.value()->stop();
   head.value()->join();
+}
+
+TEST_F(HeadHostTest, AFullDiskEndsItInWordsAndItKeepsWhatItAcknowledged) {
+  state_bytes_max_ = 256 << 10;
+  core::JobSpec job;
+  job.environment = {std::string(20'000, 'x')};
+  std::size_t acknowledged = 0;
+  {
+    auto head = open();
+    ASSERT_TRUE(head.ok()) << head.error().what();
+    head.value()->start();
+    test::TestPeer node(ProcessId{entropy()}, folder_->paths().sockets(), "n");
+    node.hello(head.value()->self(), core::Role::kNode);
+    ASSERT_TRUE(node.expect<core::Welcome>().has_value());
+    core::NodeJoin join;
+    join.node.id = NodeId{5};
+    join.node.peer = node.self();
+    join.node.name = "n1";
+    node.send(head.value()->self().id, join);
+    ASSERT_TRUE(node.expect<core::NodeAccepted>().has_value());
+    job.home = NodeId{5};
+    for (std::uint64_t n = 1; n <= 100; ++n) {
+      job.id = JobId{n};
+      node.send(head.value()->self().id, core::StartJob{RequestId{n}, job});
+      if (!node.expect<core::JobStarted>(milliseconds(500))) break;
+      ++acknowledged;
+    }
+    head.value()->join();
+    ASSERT_TRUE(head.value()->failure().has_value());
+    EXPECT_EQ(head.value()->failure()->code, ErrorCode::kUnavailable);
+    EXPECT_NE(head.value()->failure()->text.find("cannot write its state"), std::string::npos)
+        << head.value()->failure()->text;
+  }
+  EXPECT_GT(acknowledged, 0u);
+  state_bytes_max_ = std::uint64_t{1} << 30;
+  auto next = open();
+  ASSERT_TRUE(next.ok()) << next.error().what();
+  next.value()->start();
+  auto client = ControlClient::connect(place(*next.value()));
+  ASSERT_TRUE(client.ok()) << client.error().what();
+  const auto jobs = client.value()->inspect("jobs");
+  ASSERT_TRUE(jobs.ok()) << jobs.error().what();
+  EXPECT_GE(nlohmann::json::parse(jobs.value()).size(), acknowledged);
+  next.value()->stop();
+  next.value()->join();
 }
 
 TEST_F(HeadHostTest, AStateThatCannotBeReadIsRefusedInOneSentence) {
