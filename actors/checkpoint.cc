@@ -185,9 +185,9 @@ std::unique_ptr<Stage> single_stage(const TrainedModel& model, const ops::Execut
   spec.run.batch = 1;
   spec.run.layout = {};
   auto stage = std::make_unique<Stage>(spec, executor);
-  StageSnapshot snapshot = stage->snapshot();
-  snapshot.parameters = model.parameters;
-  stage->restore(snapshot);
+  StageSnapshot version = stage->current().copy();
+  version.parameters = model.parameters;
+  stage->restore(version.view());
   return stage;
 }
 

@@ -1,24 +1,38 @@
 #pragma once
 
-#include <memory>
+#include <atomic>
+#include <cstdint>
+#include <optional>
+#include <string>
 #include <vector>
 
+#include <rondo/actors/chaos.h>
 #include <rondo/actors/checkpoint.h>
-#include <rondo/actors/run_spec.h>
-#include <rondo/actors/stage.h>
-#include <rondo/actors/streams.h>
+#include <rondo/actors/reporter.h>
+#include <rondo/actors/step_calls.h>
+#include <rondo/runtime.h>
 
-// The stages of a run, replicas x stages of them, as one thing that does a step.
+// The stages of a run, replicas x stages of them, each an actor in a worker, as one thing that does a step.
 //
-// A step is a transaction: `step` computes the next version beside the one in force, `commit` puts it in force everywhere.
-// The caller decides between the two; nothing is lost if it never does.
+// A step is a transaction. `step` lets every actor build its next version beside the one in force and seal it as an object
+// that this process owns; when all are sealed here, `commit` decides: that moment is the only commit point. Until then a
+// failure throws the attempt away: everybody rolls back to the last committed step, only the failed actor is born again,
+// takes its version from the sealed snapshot, and the step is done once more, to the same bits.
 //
-// One thread.
+// Snapshots outlive the workers that made them, and opening them here copies them to this process's node: so they survive
+// any number of workers and any node but this one; if this process ends, the run does, until --resume.
+//
+// One thread. Throws Error when the run cannot go on: a method threw, or actors die faster than steps are committed.
 
 namespace rondo::actors {
 
 class Group {
  public:
+  struct Options {
+    int threads = 1;                     // an actor
+    std::string name;                    // of the run: unique in the cluster
+    std::optional<std::uint64_t> chaos;  // seed of planned kills
+  };
   struct Step {
     Segment segment;
     bool fresh = false;  // from zero states: the first segment of an epoch
@@ -26,25 +40,64 @@ class Group {
     std::int64_t number = 0;  // from 1
   };
 
-  Group(const RunSpec& spec, const Streams& streams, int threads);
+  // Starts the actors with `first`, the version in force after `step` steps (by replica, then by stage).
+  Group(Context& context, const RunSpec& spec, const Streams& streams, Reporter& reporter,
+        const std::atomic<int>& stop, const Options& options);
+  ~Group();
+  Group(const Group&) = delete;
+  Group& operator=(const Group&) = delete;
 
-  // The sum of the losses over the segment's tokens.
-  double step(const Step& step);
+  // Nothing when `stop` was raised while an actor had no place to be born again.
+  bool start(const std::vector<StageSnapshot>& first, std::int64_t step);
+  // The sum of the losses over the segment's tokens; prepared, not yet in force.
+  std::optional<double> step(const Step& step);
   void commit();
-  // The sum of the losses of a validation segment; `fresh` as above, on states of its own.
-  double validate(const Segment& segment, bool fresh);
-
-  // What is in force.
+  // The sum of the losses over all validation segments.
+  std::optional<double> validate(const std::vector<Segment>& segments);
+  // What is in force. Needs no actor.
   [[nodiscard]] std::vector<StageSnapshot> committed() const;
-  void restore(const std::vector<StageSnapshot>& stages);
 
  private:
-  double run_slice(int replica, const Step& step);
+  // A version's part, sealed: the object, and its bytes as this process reads them.
+  struct Sealed {
+    Ref<Floats> ref;
+    Buffer bytes;
+  };
+  struct Version {
+    std::vector<Sealed> weights;  // by stage
+    std::vector<Sealed> states;   // by party
+  };
 
+  [[nodiscard]] StepPlan plan() const { return {spec_, streams_, parties_}; }
+  [[nodiscard]] bool is_stopped() const { return stop_.load() != 0; }
+  [[nodiscard]] Sealed open(const Ref<Floats>& ref) const;
+  [[nodiscard]] Floats decode(const Sealed& sealed) const;
+  void plan_kills(std::int64_t step);
+  double await(const StepEnds& ends);
+
+  // After a failure: false when stopped. Throws `error` itself if no actor died of it.
+  bool recover(const Error& error);
+  // Asks everybody; reports who died and gives their indices.
+  std::vector<std::size_t> find_dead();
+  bool bear_again(std::size_t party);
+  void restore_all();
+  Ref<void> restore(std::size_t party);
+  void reseal(std::size_t party);
+
+  Context& context_;
   RunSpec spec_;
   const Streams& streams_;
-  ops::Executor executor_;
-  std::vector<std::unique_ptr<Stage>> stages_;  // by replica, then by stage
+  Reporter& reporter_;
+  const std::atomic<int>& stop_;
+  Options options_;
+  std::optional<Chaos> chaos_;
+  std::vector<Party> parties_;  // by replica, then by stage
+  Version committed_;
+  Version prepared_;
+  Turn turn_;                     // of the step under way
+  std::int64_t committed_step_ = 0;
+  std::uint64_t incarnation_ = 0;  // of the group
+  int failures_ = 0;               // since the last commit
 };
 
 }  // namespace rondo::actors

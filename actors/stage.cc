@@ -57,20 +57,54 @@ struct Stage::Slot {
   ops::Tensor<float> dx;
 };
 
-struct Stage::Bench {
-  std::vector<float> parameters;
-  std::vector<float> moments;
-  std::vector<float> states;
-};
+namespace {
+
+// Where the states of each microbatch begin, and the end of the last.
+std::vector<std::size_t> state_offsets(const StageSpec& spec) {
+  const ModelSpec& model = spec.run.model;
+  const LayerRange layers = layers_of(spec.run.layout, model.layers, spec.stage);
+  const std::size_t per_row = static_cast<std::size_t>(layers.last - layers.first) *
+                              static_cast<std::size_t>(model.hidden) *
+                              (model.cell == CellKind::kLstm ? 2 : 1);
+  std::vector<std::size_t> offsets{0};
+  for (int m = 0; m < spec.run.layout.microbatches; ++m) {
+    const int rows = rows_of(spec.run.layout, spec.run.batch, spec.replica, m).count;
+    offsets.push_back(offsets.back() + per_row * static_cast<std::size_t>(rows));
+  }
+  return offsets;
+}
+
+}  // namespace
+
+StageSnapshot first_version(const StageSpec& spec) {
+  const ModelSpec& model = spec.run.model;
+  const LayerRange layers = layers_of(spec.run.layout, model.layers, spec.stage);
+  const std::size_t count = parameter_count(model, layers);
+  StageSnapshot first;
+  first.parameters.resize(count);
+  first.moments.resize(count * static_cast<std::size_t>(ops::moment_count(spec.run.optimizer)));
+  first.states.resize(state_offsets(spec).back());
+  for (const TensorSpec& tensor : tensors_of(model, layers)) {
+    float* base = first.parameters.data() + tensor.offset;
+    const ops::RandomKey key{spec.run.seed, 0, 0, static_cast<std::uint32_t>(tensor.key)};
+    ops::fill_uniform<float>(key, -kInitRange, kInitRange,
+                             {base, {static_cast<Dim>(tensor.size())}});
+    // a memory that forgets nothing at first learns sooner (Jozefowicz et al. 2015)
+    if (model.cell == CellKind::kLstm && tensor.name.starts_with("bias_ih"))
+      std::fill_n(base + model.hidden, model.hidden, 1.0f);
+  }
+  return first;
+}
 
 Stage::Stage(const StageSpec& spec, const ops::Executor& executor)
     : spec_(spec),
       layers_(layers_of(spec.run.layout, spec.run.model.layers, spec.stage)),
       tensors_(tensors_of(spec.run.model, layers_)),
       parameter_count_(actors::parameter_count(spec.run.model, layers_)),
+      state_offsets_(state_offsets(spec)),
       executor_(executor),
-      current_(std::make_unique<Bench>()),
-      spare_(std::make_unique<Bench>()) {
+      current_(std::make_unique<StageSnapshot>(first_version(spec))),
+      spare_(std::make_unique<StageSnapshot>(*current_)) {
   const ModelSpec& model = spec.run.model;
   const Layout& layout = spec.run.layout;
   for (int layer = layers_.first; layer < layers_.last; ++layer)
@@ -81,34 +115,9 @@ Stage::Stage(const StageSpec& spec, const ops::Executor& executor)
   // 1F1B never has more microbatches between forward and backward than there are stages from here on
   slots_.resize(static_cast<std::size_t>(
       std::min(layout.microbatches, layout.stages - spec.stage)));
-
-  const std::size_t per_row = static_cast<std::size_t>(layers_.last - layers_.first) *
-                              static_cast<std::size_t>(model.hidden) *
-                              (model.cell == CellKind::kLstm ? 2 : 1);
-  std::size_t states = 0;
-  for (int m = 0; m < layout.microbatches; ++m) {
-    state_offsets_.push_back(states);
-    states += per_row * static_cast<std::size_t>(rows(m));
-  }
-  state_offsets_.push_back(states);
-  infer_states_.resize(states);
+  infer_states_.resize(state_offsets_.back());
   gradient_.resize(parameter_count_);
   clipped_.resize(parameter_count_);
-  const auto moments = static_cast<std::size_t>(ops::moment_count(spec.run.optimizer));
-  for (Bench* bench : {current_.get(), spare_.get()}) {
-    bench->parameters.resize(parameter_count_);
-    bench->moments.resize(parameter_count_ * moments);
-    bench->states.resize(states);
-  }
-  for (const TensorSpec& tensor : tensors_) {
-    float* base = current_->parameters.data() + tensor.offset;
-    const ops::RandomKey key{spec.run.seed, 0, 0, static_cast<std::uint32_t>(tensor.key)};
-    ops::fill_uniform<float>(key, -kInitRange, kInitRange,
-                             {base, {static_cast<Dim>(tensor.size())}});
-    // a memory that forgets nothing at first learns sooner (Jozefowicz et al. 2015)
-    if (model.cell == CellKind::kLstm && tensor.name.starts_with("bias_ih"))
-      std::fill_n(base + model.hidden, model.hidden, 1.0f);
-  }
 }
 
 Stage::~Stage() = default;
@@ -319,9 +328,9 @@ void Stage::apply(std::span<const float> gradient_sum, double lr, std::uint64_t 
   applied_ = true;
 }
 
-StageSnapshot Stage::prepared() const {
+StageView Stage::prepared() const {
   RONDO_CHECK(applied_);
-  return {spare_->parameters, spare_->moments, spare_->states};
+  return spare_->view();
 }
 
 void Stage::swap() {
@@ -331,21 +340,17 @@ void Stage::swap() {
   packed_ = false;
 }
 
-StageSnapshot Stage::snapshot() const {
-  return {current_->parameters, current_->moments, current_->states};
+StageView Stage::current() const { return current_->view(); }
+
+bool Stage::fits(const StageView& version) const {
+  return version.parameters.size() == current_->parameters.size() &&
+         version.moments.size() == current_->moments.size() &&
+         version.states.size() == current_->states.size();
 }
 
-bool Stage::fits(const StageSnapshot& snapshot) const {
-  return snapshot.parameters.size() == current_->parameters.size() &&
-         snapshot.moments.size() == current_->moments.size() &&
-         snapshot.states.size() == current_->states.size();
-}
-
-void Stage::restore(const StageSnapshot& snapshot) {
-  RONDO_CHECK(fits(snapshot));
-  current_->parameters = snapshot.parameters;
-  current_->moments = snapshot.moments;
-  current_->states = snapshot.states;
+void Stage::restore(const StageView& version) {
+  RONDO_CHECK(fits(version));
+  *current_ = version.copy();
   packed_ = false;
   begin(false);
 }

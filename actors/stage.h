@@ -31,16 +31,35 @@ struct StageSpec {
   int stage = 0;
 };
 
-// The version in force, as it is sealed and restored.
+struct StageView;
+
+// A version: all that a step changes.
 struct StageSnapshot {
   std::vector<float> parameters;  // tensors_of(model, layers), one after another
   std::vector<float> moments;     // the optimiser's, first all of moment 1, then all of moment 2
   std::vector<float> states;      // for every microbatch, for every layer: h [n,H], then c [n,H] of an lstm
+
+  [[nodiscard]] StageView view() const;
 };
+
+// A version, in place: valid until the stage changes.
+struct StageView {
+  std::span<const float> parameters, moments, states;
+  [[nodiscard]] StageSnapshot copy() const {
+    return {{parameters.begin(), parameters.end()},
+            {moments.begin(), moments.end()},
+            {states.begin(), states.end()}};
+  }
+};
+
+inline StageView StageSnapshot::view() const { return {parameters, moments, states}; }
+
+// The version that a run starts with: parameters drawn from the seed, all else zero.
+[[nodiscard]] StageSnapshot first_version(const StageSpec& spec);
 
 class Stage {
  public:
-  Stage(const StageSpec& spec, const ops::Executor& executor);  // parameters drawn from the seed
+  Stage(const StageSpec& spec, const ops::Executor& executor);  // holds first_version(spec)
   ~Stage();
   Stage(const Stage&) = delete;
   Stage& operator=(const Stage&) = delete;
@@ -73,15 +92,15 @@ class Stage {
   // Builds the next version from the gradient summed over all slices. `number`: the step's, from 1.
   void apply(std::span<const float> gradient_sum, double lr, std::uint64_t number);
   // The next version, not yet in force. Requires: apply was called.
-  [[nodiscard]] StageSnapshot prepared() const;
+  [[nodiscard]] StageView prepared() const;
   void swap();
 
   // --- outside of a step ---
 
-  [[nodiscard]] StageSnapshot snapshot() const;
-  // Requires: sizes as snapshot() gives them (see fits()).
-  void restore(const StageSnapshot& snapshot);
-  [[nodiscard]] bool fits(const StageSnapshot& snapshot) const;
+  [[nodiscard]] StageView current() const;
+  // Requires: sizes as those of current() (see fits()).
+  void restore(const StageView& version);
+  [[nodiscard]] bool fits(const StageView& version) const;
 
   // Runs without learning, on states of its own that a `fresh` call zeroes. Activations, or at the last stage the head's
   // outputs [T,n,outputs]; valid until the next call.
@@ -91,7 +110,6 @@ class Stage {
 
  private:
   struct Slot;   // what a microbatch in flight keeps between forward and backward
-  struct Bench;  // one version: parameters, moments, states
 
   Slot& slot(int microbatch, int steps);
   void pack();
@@ -110,8 +128,8 @@ class Stage {
   std::vector<std::unique_ptr<ops::RecurrentLayer<float>>> recurrent_;
   std::unique_ptr<ops::LinearLayer<float>> head_;
   std::vector<std::unique_ptr<Slot>> slots_;
-  std::unique_ptr<Bench> current_;
-  std::unique_ptr<Bench> spare_;
+  std::unique_ptr<StageSnapshot> current_;
+  std::unique_ptr<StageSnapshot> spare_;
   std::vector<float> infer_states_;
   std::vector<float> gradient_;
   std::vector<float> clipped_;

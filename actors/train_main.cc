@@ -4,6 +4,7 @@
 #include <csignal>
 #include <cstdio>
 #include <filesystem>
+#include <memory>
 
 #include <unistd.h>
 
@@ -11,6 +12,7 @@
 #include <rondo/actors/dataset.h>
 #include <rondo/actors/train_options.h>
 #include <rondo/actors/trainer.h>
+#include <rondo/runtime.h>
 
 namespace rondo::actors {
 namespace {
@@ -64,27 +66,45 @@ int stopped(const TrainOptions& options, const Progress& progress) {
   return 128 + signal;
 }
 
-int train(TrainOptions options, Reporter& reporter, const Streams& streams) {
+// The first version, or the one that the run goes on from.
+std::vector<StageSnapshot> versions_of(TrainOptions& options) {
+  if (options.resumed) return std::move(options.resumed->stages);
+  std::vector<StageSnapshot> all;
+  const Layout& layout = options.spec.layout;
+  for (int replica = 0; replica < layout.replicas; ++replica)
+    for (int stage = 0; stage < layout.stages; ++stage)
+      all.push_back(first_version({options.spec, replica, stage}));
+  return all;
+}
+
+int train(TrainOptions options, Runtime& runtime, Reporter& reporter, const Streams& streams) {
   RunSpec& spec = options.spec;
   const Progress progress = options.resumed ? options.resumed->progress : Progress{};
-  make_folder(options.out);
-  Group group(spec, streams, options.threads);
   Curve curve(options.out);
-  if (options.resumed) {
-    group.restore(options.resumed->stages);
-    curve.resume(progress.step);
-    options.resumed.reset();
-  }
+  if (options.resumed) curve.resume(progress.step);
+  catch_signals();
+  Group group(runtime, spec, streams, reporter, stop_signal,
+              {options.threads, "train" + std::to_string(::getpid()), options.chaos});
+  if (!group.start(versions_of(options), progress.step)) return stopped(options, progress);
   reporter.start(spec, options.out, parameter_count(spec.model, {0, spec.model.layers}),
                  options.threads);
-  catch_signals();
   Trainer trainer(spec, progress, {streams, group, curve, reporter, stop_signal},
                   {options.out, options.save_every});
   const bool finished = need(trainer.run());
   return finished ? 0 : stopped(options, trainer.progress());
 }
 
-int run(int argc, char** argv) {
+std::unique_ptr<Runtime> join_cluster(const std::string& program, const std::string& address,
+                                      const Registry& registry) {
+  std::string name = program;
+  std::string flag = "--rondo-address=" + address;
+  char* words[] = {name.data(), flag.data(), nullptr};
+  int count = address.empty() ? 1 : 2;
+  if (address.empty()) words[1] = nullptr;
+  return std::make_unique<Runtime>(count, words, registry);
+}
+
+int run(int argc, char** argv, const Registry& registry) {
   TrainOptions options = parse_train_options(argc, argv);
   RunSpec& spec = options.spec;
   const std::string bytes = need(read_file(spec.data.path));
@@ -101,8 +121,10 @@ int run(int argc, char** argv) {
                      .goal_steps = Trainer::goal_steps(spec, streams),
                      .first_step = options.resumed ? options.resumed->progress.step : 0,
                      .goal_epochs = spec.steps > 0 ? 0 : spec.epochs});
+  make_folder(options.out);
   try {
-    return train(std::move(options), reporter, streams);
+    const auto runtime = join_cluster(argv[0], options.address, registry);
+    return train(std::move(options), *runtime, reporter, streams);
   } catch (const Exit& exit) {
     reporter.error(exit.text);
     throw;
@@ -116,5 +138,10 @@ int run(int argc, char** argv) {
 }  // namespace rondo::actors
 
 int main(int argc, char** argv) {
-  return rondo::actors::run_program("train", [&] { return rondo::actors::run(argc, argv); });
+  rondo::Registry registry;
+  rondo::actors::register_stage_actor(registry);
+  return rondo::actors::run_program("train", [&] {
+    rondo::serve_if_worker(argc, argv, registry);  // a worker of the run serves here until it ends
+    return rondo::actors::run(argc, argv, registry);
+  });
 }

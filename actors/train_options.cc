@@ -26,6 +26,7 @@ struct Flags {
   std::string address, out = "rondo-out", output = "text";
   std::int64_t save_every = 0;
   bool resume = false;
+  std::uint64_t chaos = 0;
 };
 
 void add_data(CLI::App& app, Flags& flags) {
@@ -97,6 +98,8 @@ void add_placement(CLI::App& app, Flags& flags) {
   app.add_option("--save-every", flags.save_every, "Save every so many steps, besides each epoch")
       ->group("Output")->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 50));
   app.add_flag("--resume", flags.resume, "Go on with the run in --out")->group("Output");
+  // for tests: kills workers on purpose; not in --help
+  app.add_option("--chaos", flags.chaos, "Seed of planned worker deaths")->group("");
   app.add_option("-o,--output", flags.output, "Format: text, json")
       ->group("Output")->capture_default_str();
 }
@@ -271,6 +274,7 @@ TrainOptions parse_train_options(int argc, char** argv) {
   options.address = flags.address;
   options.save_every = flags.save_every;
   options.json = flags.output == "json";
+  if (given(app, "--chaos")) options.chaos = flags.chaos;
   if (flags.resume) {
     options.resumed = resume(app, flags);
     options.spec = options.resumed->spec;

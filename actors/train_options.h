@@ -19,6 +19,7 @@ struct TrainOptions {
   int threads = 1;  // an actor
   std::int64_t save_every = 0;
   bool json = false;
+  std::optional<std::uint64_t> chaos;  // seed of planned kills
   std::optional<RunState> resumed;  // what `--resume` continues from
 };
 

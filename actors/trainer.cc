@@ -21,6 +21,7 @@ Result<bool> Trainer::run() {
   const auto segments = static_cast<std::int64_t>(parties_.streams.training().size());
   last_.step = progress_.step;
   last_.epoch = progress_.epoch;
+  if (!parties_.curve.rows().empty()) last_.loss = parties_.curve.rows().back().loss;
   while (true) {
     if (progress_.position == segments) {
       const auto ended = end_epoch();
@@ -31,7 +32,7 @@ Result<bool> Trainer::run() {
       return false;
     }
     if (progress_.step >= goal_) break;
-    do_step();
+    if (!do_step()) continue;
     const bool due = options_.save_every > 0 && progress_.step % options_.save_every == 0;
     if (due && progress_.position != segments)
       if (const auto saved = save("last"); !saved) return saved.error();
@@ -40,13 +41,15 @@ Result<bool> Trainer::run() {
   return true;
 }
 
-void Trainer::do_step() {
+bool Trainer::do_step() {
   const auto began = std::chrono::steady_clock::now();
   const Segment& segment =
       parties_.streams.training()[static_cast<std::size_t>(progress_.position)];
-  const double loss = parties_.group.step({segment, progress_.position == 0,
-                                           learning_rate(spec_, progress_.epoch),
-                                           progress_.step + 1});
+  const auto sum = parties_.group.step({segment, progress_.position == 0,
+                                        learning_rate(spec_, progress_.epoch),
+                                        progress_.step + 1});
+  if (!sum) return false;
+  const double loss = *sum;
   parties_.group.commit();
   const std::int64_t tokens = std::int64_t{segment.steps} * spec_.batch;
   progress_.step += 1;
@@ -61,20 +64,17 @@ void Trainer::do_step() {
            first ? rate : last_.tokens_per_s * 0.95 + rate * 0.05};
   parties_.curve.add({last_.step, last_.epoch, last_.loss, {}, last_.tokens_per_s});
   parties_.reporter.step(last_);
+  return true;
 }
 
 std::optional<double> Trainer::validate() {
-  double loss = 0;
+  const std::vector<Segment>& segments = parties_.streams.validation();
+  if (segments.empty()) return std::nullopt;
+  const auto sum = parties_.group.validate(segments);
+  if (!sum) return std::nullopt;
   std::int64_t tokens = 0;
-  bool fresh = true;
-  for (const Segment& segment : parties_.streams.validation()) {
-    if (is_stopped()) return std::nullopt;
-    loss += parties_.group.validate(segment, fresh);
-    tokens += std::int64_t{segment.steps} * spec_.batch;
-    fresh = false;
-  }
-  if (tokens == 0) return std::nullopt;
-  return loss / static_cast<double>(tokens);
+  for (const Segment& segment : segments) tokens += std::int64_t{segment.steps} * spec_.batch;
+  return *sum / static_cast<double>(tokens);
 }
 
 Result<void> Trainer::keep_if_best(double loss) {

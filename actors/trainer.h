@@ -44,7 +44,7 @@ class Trainer {
 
  private:
   [[nodiscard]] bool is_stopped() const { return parties_.stop.load() != 0; }
-  void do_step();
+  bool do_step();  // false: stopped before it could be done
   // False when it was stopped in the middle: nothing has happened then.
   [[nodiscard]] Result<bool> end_epoch();
   // The mean loss on the held-out part; nothing when stopped or when nothing is held out.

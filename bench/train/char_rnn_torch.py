@@ -3,6 +3,9 @@
 
     char_rnn_torch.py FILE [--epochs N] [--steps N] [--first-bytes N] [--threads N] [--seed N]
 
+The first weights are the ones that `rondo train --seed N` draws (Philox4x32-10, keyed by seed and tensor), so that the
+two start alike and differ by rounding only.
+
 Prints one JSON line an epoch: validation loss in nats a character and tokens a second of training.
 With --steps it stops after so many updates: for timings.
 """
@@ -40,14 +43,34 @@ def load(options):
     return torch.tensor([number[c] for c in text]), len(vocabulary)
 
 
+def philox(seed, tensor, block):
+    """Four 32-bit words: Salmon et al. 2011, ten rounds."""
+    x, key, full = [block, tensor, 0, 0], [seed & 0xFFFFFFFF, seed >> 32], 0xFFFFFFFF
+    for _ in range(10):
+        p, q = 0xD2511F53 * x[0], 0xCD9E8D57 * x[2]
+        x = [(q >> 32) ^ x[1] ^ key[0], q & full, (p >> 32) ^ x[3] ^ key[1], p & full]
+        key = [(key[0] + 0x9E3779B9) & full, (key[1] + 0xBB67AE85) & full]
+    return x
+
+
+def fill(parameter, seed, tensor, low=-0.08, high=0.08):
+    count = parameter.numel()
+    words = [word for block in range((count + 3) // 4) for word in philox(seed, tensor, block)]
+    values = [low + (high - low) * (word >> 8) / 2**24 for word in words[:count]]
+    parameter.data.copy_(torch.tensor(values).view(parameter.shape))
+
+
 class Model(torch.nn.Module):
-    def __init__(self, vocabulary, hidden, layers):
+    def __init__(self, vocabulary, hidden, layers, seed):
         super().__init__()
         self.vocabulary = vocabulary
         self.rnn = torch.nn.LSTM(vocabulary, hidden, layers)
         self.linear = torch.nn.Linear(hidden, vocabulary)
-        for parameter in self.parameters():
-            torch.nn.init.uniform_(parameter, -0.08, 0.08)
+        names = ["weight_ih_l", "weight_hh_l", "bias_ih_l", "bias_hh_l"]
+        for tensor in range(4 * layers):
+            fill(getattr(self.rnn, names[tensor % 4] + str(tensor // 4)), seed, tensor)
+        fill(self.linear.weight, seed, 4 * layers)
+        fill(self.linear.bias, seed, 4 * layers + 1)
         for layer in range(layers):
             getattr(self.rnn, f"bias_ih_l{layer}").data[hidden:2 * hidden] = 1
 
@@ -61,14 +84,13 @@ def main():
     options = parse()
     if options.threads:
         torch.set_num_threads(options.threads)
-    torch.manual_seed(options.seed)
     data, vocabulary = load(options)
     n, t = options.batch, options.seq
     count = (len(data) - 1) // (n * t)
     x = data[:count * n * t].view(n, count * t).t().contiguous()
     y = data[1:count * n * t + 1].view(n, count * t).t().contiguous()
     train = int(count * 0.95)
-    model = Model(vocabulary, options.hidden, options.layers)
+    model = Model(vocabulary, options.hidden, options.layers, options.seed)
     rate = 2e-3
     optimizer = torch.optim.RMSprop(model.parameters(), lr=rate, alpha=0.95, eps=1e-8)
 

@@ -41,10 +41,9 @@ RunState a_run() {
   state.spec.optimizer = ops::Optimizer::kAdam;
   state.spec.layout = {2, 2, 2};
   state.progress = {17, 3, 4, 0.1 + 0.2, 1000, 1.5, 2};
-  const ops::Executor executor(1);
   for (int replica = 0; replica < 2; ++replica) {
     for (int stage = 0; stage < 2; ++stage) {
-      StageSnapshot snapshot = Stage({state.spec, replica, stage}, executor).snapshot();
+      StageSnapshot snapshot = first_version({state.spec, replica, stage});
       float next = static_cast<float>(stage);
       for (float& value : snapshot.moments) value = next += 0.25f;
       next = static_cast<float>(10 * replica + stage);

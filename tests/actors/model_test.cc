@@ -136,12 +136,12 @@ TEST_P(Step, GradientIsTheSlopeOfTheLoss) {
   const Feed inputs = feed(spec, {0, spec.batch}, 0);
   const Feed targets = feed(spec, {0, spec.batch}, 1);
   const auto loss_at = [&](const StageSnapshot& snapshot) {
-    stage.restore(snapshot);
+    stage.restore(snapshot.view());
     stage.infer(0, spec.seq, {&inputs, {}}, true);
     return stage.judge(0, targets) / (spec.seq * spec.batch);
   };
   const Outcome outcome = one_step(spec, 1);
-  const StageSnapshot start = stage.snapshot();
+  const StageSnapshot start = stage.current().copy();
   double slope = 0;
   for (float g : outcome.gradient) slope += static_cast<double>(g) * static_cast<double>(g);
   const float length = static_cast<float>(1e-2 / std::sqrt(slope));
@@ -174,8 +174,8 @@ TEST(Stage, AnAbandonedStepLeavesNoTrace) {
   disturbed.swap();
   step(plain, false);
   step(disturbed, false);
-  EXPECT_TRUE(same_bits(plain.prepared().parameters, disturbed.prepared().parameters));
-  EXPECT_TRUE(same_bits(plain.prepared().states, disturbed.prepared().states));
+  EXPECT_TRUE(same_bits(plain.prepared().copy().parameters, disturbed.prepared().copy().parameters));
+  EXPECT_TRUE(same_bits(plain.prepared().copy().states, disturbed.prepared().copy().states));
 }
 
 TEST(SumSlices, IsTheFixedBinaryTree) {
@@ -192,8 +192,7 @@ TEST(SumSlices, IsTheFixedBinaryTree) {
 
 TEST(Stage, ForgetBiasStartsAtOne) {
   const RunSpec spec = small(CellKind::kLstm, {1, 1, 1});
-  const ops::Executor executor(1);
-  const StageSnapshot snapshot = Stage({spec, 0, 0}, executor).snapshot();
+  const StageSnapshot snapshot = first_version({spec, 0, 0});
   for (const TensorSpec& tensor : tensors_of(spec.model, {0, 2})) {
     if (!tensor.name.starts_with("bias_ih")) continue;
     for (std::size_t unit = 0; unit < 12; ++unit) {

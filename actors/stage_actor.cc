@@ -1,0 +1,246 @@
+#include <rondo/actors/stage_actor.h>
+
+#include <algorithm>
+#include <csignal>
+#include <string>
+
+#include <unistd.h>
+
+#include <rondo/base/check.h>
+#include <rondo/error.h>
+#include <rondo/ops/elementwise.h>
+
+namespace rondo::actors {
+
+namespace {
+
+StageActor::Floats copy(StageActor::View view) { return {view.begin(), view.end()}; }
+
+ops::View<const float> flat(StageActor::View view) {
+  return {view.data(), {static_cast<ops::Dim>(view.size())}};
+}
+
+}  // namespace
+
+std::string_view to_string(Phase phase) {
+  switch (phase) {
+    case Phase::kNone: return "none";
+    case Phase::kForward: return "forward";
+    case Phase::kBackward: return "backward";
+    case Phase::kAggregation: return "aggregation";
+    case Phase::kOptimiser: return "optimiser";
+    case Phase::kPrepare: return "prepare";
+    case Phase::kSwap: return "between commit and swap";
+    case Phase::kRollback: return "rollback, at the restart of another";
+    case Phase::kRestore: return "restore";
+  }
+  return "?";
+}
+
+StageActor::StageActor(const StageSpec& spec, int threads)
+    : executor_(threads), stage_(spec, executor_) {}
+
+void StageActor::strike(Phase phase) {
+  if (phase == doomed_) ::kill(::getpid(), SIGKILL);
+}
+
+void StageActor::doom(Phase phase) { doomed_ = phase; }
+
+int StageActor::pid() { return ::getpid(); }
+
+void StageActor::check_group(std::uint64_t group) const {
+  if (group != group_)
+    throw Error(ErrorCode::kCancelled, "a call of group incarnation " + std::to_string(group) +
+                                           " came to incarnation " + std::to_string(group_));
+}
+
+void StageActor::enter(const Turn& turn, Phase phase) {
+  check_group(turn.group);
+  if (turn.step != step_) {
+    RONDO_CHECK_EQ(turn.step, committed_ + 1);
+    stage_.begin(turn.fresh);
+    step_ = turn.step;
+    prepared_ = false;
+    learnt_ = 0;
+    loss_ = 0;
+  }
+  strike(phase);
+}
+
+// A step whose calls failed on the way, because another actor died, goes no further here.
+void StageActor::need(bool done, const char* what) const {
+  if (!done)
+    throw Error(ErrorCode::kCancelled,
+                "step " + std::to_string(step_) + " cannot go on: " + what + " did not happen");
+}
+
+void StageActor::restore(std::uint64_t group, std::int64_t step, View weights, View states) {
+  strike(Phase::kRestore);
+  const std::size_t parameters = stage_.current().parameters.size();
+  const std::size_t cut = std::min(parameters, weights.size());
+  const StageView version{weights.first(cut), weights.subspan(cut), states};
+  if (!stage_.fits(version))
+    throw Error(ErrorCode::kInvalid, "a snapshot of another shape cannot be restored");
+  stage_.restore(version);
+  group_ = group;
+  committed_ = step;
+  step_ = 0;
+  prepared_ = false;
+}
+
+void StageActor::roll_back(std::uint64_t group, std::int64_t committed) {
+  strike(Phase::kRollback);
+  if (prepared_ && step_ == committed && committed_ + 1 == committed) {
+    stage_.swap();
+    committed_ = committed;
+  }
+  RONDO_CHECK_EQ(committed_, committed);
+  group_ = group;
+  step_ = 0;
+  prepared_ = false;
+}
+
+StageActor::Floats StageActor::forward(const Turn& turn, int microbatch, const Feed& inputs) {
+  enter(turn, Phase::kForward);
+  return copy(stage_.forward(microbatch, turn.steps, {&inputs, {}}));
+}
+
+StageActor::Floats StageActor::forward_on(const Turn& turn, int microbatch, View activations) {
+  enter(turn, Phase::kForward);
+  return copy(stage_.forward(microbatch, turn.steps, {nullptr, activations}));
+}
+
+StageActor::Floats StageActor::learn_from(const Turn& turn, int microbatch,
+                                          const Stage::Input& input, const Feed& targets) {
+  enter(turn, Phase::kForward);
+  stage_.forward(microbatch, turn.steps, input);
+  loss_ += stage_.loss(microbatch, targets, turn.scale);
+  strike(Phase::kBackward);
+  ++learnt_;
+  return copy(stage_.backward(microbatch, {}));
+}
+
+StageActor::Floats StageActor::learn(const Turn& turn, int microbatch, const Feed& inputs,
+                                     const Feed& targets) {
+  return learn_from(turn, microbatch, {&inputs, {}}, targets);
+}
+
+StageActor::Floats StageActor::learn_on(const Turn& turn, int microbatch, View activations,
+                                        const Feed& targets) {
+  return learn_from(turn, microbatch, {nullptr, activations}, targets);
+}
+
+StageActor::Floats StageActor::backward(const Turn& turn, int microbatch, View dy) {
+  enter(turn, Phase::kBackward);
+  need(learnt_ == microbatch, "a backward pass");
+  ++learnt_;
+  return copy(stage_.backward(microbatch, dy));
+}
+
+StageActor::Floats StageActor::gradient(const Turn& turn) {
+  enter(turn, Phase::kAggregation);
+  need(learnt_ == stage_.spec().run.layout.microbatches, "a backward pass");
+  return copy(stage_.gradient());
+}
+
+StageActor::Floats StageActor::add(const Turn& turn, View a, View b) {
+  enter(turn, Phase::kAggregation);
+  RONDO_CHECK_EQ(a.size(), b.size());
+  Floats sum(a.size());
+  ops::add<float>(executor_, flat(a), flat(b), {sum.data(), {static_cast<ops::Dim>(sum.size())}});
+  return sum;
+}
+
+void StageActor::apply(const Turn& turn, double lr, View gradient_sum) {
+  enter(turn, Phase::kOptimiser);
+  need(learnt_ == stage_.spec().run.layout.microbatches, "a backward pass");
+  stage_.apply(gradient_sum, lr, static_cast<std::uint64_t>(turn.step));
+  prepared_ = true;
+}
+
+void StageActor::apply_own(const Turn& turn, double lr) { apply(turn, lr, stage_.gradient()); }
+
+StageActor::Floats StageActor::weights(const Turn& turn) {
+  enter(turn, Phase::kPrepare);
+  need(prepared_, "the optimiser's step");
+  const StageView next = stage_.prepared();
+  Floats sealed;
+  sealed.reserve(next.parameters.size() + next.moments.size());
+  sealed.insert(sealed.end(), next.parameters.begin(), next.parameters.end());
+  sealed.insert(sealed.end(), next.moments.begin(), next.moments.end());
+  return sealed;
+}
+
+StageActor::Floats StageActor::states(const Turn& turn) {
+  enter(turn, Phase::kPrepare);
+  need(prepared_, "the optimiser's step");
+  return copy(stage_.prepared().states);
+}
+
+double StageActor::loss(const Turn& turn) {
+  enter(turn, Phase::kPrepare);
+  need(prepared_, "the optimiser's step");
+  return loss_;
+}
+
+void StageActor::commit(const Turn& turn) {
+  enter(turn, Phase::kSwap);
+  stage_.swap();
+  committed_ = turn.step;
+  step_ = 0;
+  prepared_ = false;
+}
+
+StageActor::Floats StageActor::infer(const Turn& turn, int microbatch, const Feed& inputs) {
+  check_group(turn.group);
+  return copy(stage_.infer(microbatch, turn.steps, {&inputs, {}}, turn.fresh));
+}
+
+StageActor::Floats StageActor::infer_on(const Turn& turn, int microbatch, View activations) {
+  check_group(turn.group);
+  return copy(stage_.infer(microbatch, turn.steps, {nullptr, activations}, turn.fresh));
+}
+
+double StageActor::judge_from(const Turn& turn, int microbatch, const Stage::Input& input,
+                              const Feed& targets) {
+  check_group(turn.group);
+  stage_.infer(microbatch, turn.steps, input, turn.fresh);
+  return stage_.judge(microbatch, targets);
+}
+
+double StageActor::judge(const Turn& turn, int microbatch, const Feed& inputs,
+                         const Feed& targets) {
+  return judge_from(turn, microbatch, {&inputs, {}}, targets);
+}
+
+double StageActor::judge_on(const Turn& turn, int microbatch, View activations,
+                            const Feed& targets) {
+  return judge_from(turn, microbatch, {nullptr, activations}, targets);
+}
+
+void register_stage_actor(Registry& registry) {
+  registry.actor<StageActor, StageSpec, int>("Stage")
+      .method("restore", &StageActor::restore)
+      .method("roll_back", &StageActor::roll_back)
+      .method("forward", &StageActor::forward)
+      .method("forward_on", &StageActor::forward_on)
+      .method("learn", &StageActor::learn)
+      .method("learn_on", &StageActor::learn_on)
+      .method("backward", &StageActor::backward)
+      .method("gradient", &StageActor::gradient)
+      .method("add", &StageActor::add)
+      .method("apply", &StageActor::apply)
+      .method("apply_own", &StageActor::apply_own)
+      .method("weights", &StageActor::weights)
+      .method("states", &StageActor::states)
+      .method("loss", &StageActor::loss)
+      .method("commit", &StageActor::commit)
+      .method("infer", &StageActor::infer)
+      .method("infer_on", &StageActor::infer_on)
+      .method("judge", &StageActor::judge)
+      .method("judge_on", &StageActor::judge_on)
+      .method("doom", &StageActor::doom)
+      .method("pid", &StageActor::pid);
+}
+
+}  // namespace rondo::actors

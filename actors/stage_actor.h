@@ -1,0 +1,99 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include <rondo/actors/stage.h>
+#include <rondo/registry.h>
+
+// StageActor: a Stage that lives in a worker. The trainer calls it, activations and gradients go from actor to actor as
+// refs, and nothing of them passes through the trainer.
+//
+// Every call of a step carries its Turn: the group's incarnation and the step. The group's incarnation is raised at every
+// recovery; a call of an older one is refused, so that what a thrown-away attempt left behind can do no harm. The first call
+// of a new turn begins the step anew.
+//
+// One call at a time, in the caller's order (it is an actor). What a call throws arrives at the trainer.
+
+namespace rondo::actors {
+
+struct Turn {
+  std::uint64_t group = 0;   // incarnation of the group
+  std::int64_t step = 0;     // from 1
+  int steps = 0;             // time steps of the segment
+  bool fresh = false;        // from zero states
+  double scale = 0;          // 1 / tokens of the whole batch
+};
+
+// Where a planned kill strikes (rondo train --chaos): the worker ends itself by SIGKILL when it next gets there.
+enum class Phase : unsigned char {
+  kNone, kForward, kBackward, kAggregation, kOptimiser, kPrepare, kSwap, kRollback, kRestore
+};
+[[nodiscard]] std::string_view to_string(Phase phase);
+
+class StageActor {
+ public:
+  using Floats = std::vector<float>;
+  using View = std::span<const float>;
+
+  StageActor(const StageSpec& spec, int threads);
+
+  // --- the group ---
+  // Takes the committed version over from its sealed snapshot; `step` is the one it belongs to.
+  void restore(std::uint64_t group, std::int64_t step, View weights, View states);
+  // Drops an unfinished step. `committed`: the last step that was decided; a prepared one of that number comes into force.
+  void roll_back(std::uint64_t group, std::int64_t committed);
+
+  // --- a step ---
+  Floats forward(const Turn& turn, int microbatch, const Feed& inputs);   // first stage
+  Floats forward_on(const Turn& turn, int microbatch, View activations);  // a middle one
+  // Last stage: forward, loss and backward of a microbatch; the gradient of its input.
+  Floats learn(const Turn& turn, int microbatch, const Feed& inputs, const Feed& targets);
+  Floats learn_on(const Turn& turn, int microbatch, View activations, const Feed& targets);
+  Floats backward(const Turn& turn, int microbatch, View dy);
+  Floats gradient(const Turn& turn);
+  Floats add(const Turn& turn, View a, View b);  // a node of the tree over slices
+  // Builds the next version; from the slice's own gradient if it is the only one.
+  void apply(const Turn& turn, double lr, View gradient_sum);
+  void apply_own(const Turn& turn, double lr);
+  // Seals what apply built.
+  Floats weights(const Turn& turn);  // parameters, then moments
+  Floats states(const Turn& turn);
+  double loss(const Turn& turn);  // last stage: sum over this slice's tokens
+  void commit(const Turn& turn);
+
+  // --- validation ---
+  Floats infer(const Turn& turn, int microbatch, const Feed& inputs);
+  Floats infer_on(const Turn& turn, int microbatch, View activations);
+  double judge(const Turn& turn, int microbatch, const Feed& inputs, const Feed& targets);
+  double judge_on(const Turn& turn, int microbatch, View activations, const Feed& targets);
+
+  void doom(Phase phase);  // the next arrival there is the last
+  int pid();
+
+ private:
+  void enter(const Turn& turn, Phase phase);
+  void check_group(std::uint64_t group) const;
+  void strike(Phase phase);
+  void need(bool done, const char* what) const;
+  Floats learn_from(const Turn& turn, int microbatch, const Stage::Input& input,
+                    const Feed& targets);
+  double judge_from(const Turn& turn, int microbatch, const Stage::Input& input,
+                    const Feed& targets);
+
+  ops::Executor executor_;
+  Stage stage_;
+  std::uint64_t group_ = 0;
+  std::int64_t committed_ = 0;
+  std::int64_t step_ = 0;      // under way; 0: none
+  int learnt_ = 0;             // microbatches of it that went backward
+  bool prepared_ = false;
+  double loss_ = 0;
+  Phase doomed_ = Phase::kNone;
+};
+
+void register_stage_actor(Registry& registry);
+
+}  // namespace rondo::actors
