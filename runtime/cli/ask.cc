@@ -58,8 +58,8 @@ json ask_nodes(Conversation& talk, const std::string& what) {
     const auto client = ControlClient::connect(there, seconds(2));
     const auto text = client ? client.value()->inspect(what) : Result<std::string>(client.error());
     if (!text) {
-      std::fprintf(stderr, "rondo: node %s does not say: %s\n",
-                   node.value("name", "").c_str(), text.error().what());
+      std::fprintf(stderr, "rondo: node %s does not say: %s\n", node.value("name", "").c_str(),
+                   text.error().what());
       continue;
     }
     for (const json& row : parse(text.value(), there.address)) all.push_back(row);
@@ -67,8 +67,27 @@ json ask_nodes(Conversation& talk, const std::string& what) {
   return all;
 }
 
+// One row an object, however many nodes have a copy.
+json merged(const json& rows) {
+  json all = json::array();
+  for (const json& row : rows) {
+    const auto same = std::find_if(all.begin(), all.end(), [&](const json& other) {
+      return other.value("id", "") == row.value("id", "");
+    });
+    json nodes = json::array({row.value("nodes", "")});
+    if (same != all.end()) {
+      (*same)["nodes"].push_back(nodes[0]);
+    } else {
+      all.push_back(row);
+      all.back()["nodes"] = std::move(nodes);
+    }
+  }
+  return all;
+}
+
 json ask(Conversation& talk, const std::string& what) {
-  return what == "workers" || what == "objects" ? ask_nodes(talk, what) : ask_head(talk, what);
+  if (what == "objects") return merged(ask_nodes(talk, what));
+  return what == "workers" ? ask_nodes(talk, what) : ask_head(talk, what);
 }
 
 std::string cell(const json& value) {
@@ -130,10 +149,8 @@ int run_status(const AskOptions& options) {
 int run_list(const AskOptions& options) {
   Conversation talk = converse(options);
   const json rows = ask(talk, options.what);
-  if (options.output == "json")
-    std::printf("%s\n", rows.dump().c_str());
-  else
-    print_table(rows, options.what);
+  if (options.output == "json") std::printf("%s\n", rows.dump().c_str());
+  else print_table(rows, options.what);
   return kDone;
 }
 
@@ -149,7 +166,7 @@ std::string log_id(Conversation& talk, const std::string& id) {
   for (const char* what : {"actors", "workers"})
     for (const json& row : ask(talk, what))
       if (names(row, id)) return row.value("id", id);
-  return id;   // a worker that has ended: its log is still there
+  return id;  // a worker that has ended: its log is still there
 }
 
 std::string last_lines(const std::string& text, int count) {
@@ -180,8 +197,9 @@ int run_logs(const AskOptions& options) {
     std::fwrite(shown.data(), 1, shown.size(), stdout);
     return kDone;
   }
-  throw Exit{kWorkFailed, "no worker or actor \"" + options.what +
-                              "\" is known: rondo list workers and rondo list actors show their ids"};
+  throw Exit{kWorkFailed,
+             "no worker or actor \"" + options.what +
+                 "\" is known: rondo list workers and rondo list actors show their ids"};
 }
 
 }  // namespace rondo::cli

@@ -50,7 +50,8 @@ std::uint64_t cluster_number(const store::ClusterPaths& paths) {
 
 core::Token token_for(const std::string& listen, const store::ClusterPaths& paths) {
   if (!is_tcp(listen)) return {};
-  if (std::filesystem::exists(paths.token())) return need(host::read_token(paths.token()), kMachine);
+  if (std::filesystem::exists(paths.token()))
+    return need(host::read_token(paths.token()), kMachine);
   const core::Token token = host::random_token();
   need(host::write_token(paths.token(), token), kMachine);
   return token;
@@ -62,7 +63,7 @@ int code_of(int signal, const std::optional<core::Failure>& failure) {
     std::fprintf(stderr, "rondo: %s\n", failure->text.c_str());
     return kMachine;
   }
-  if (failure) return kDone;   // asked to
+  if (failure) return kDone;  // asked to
   return signal == 0 ? kDone : 128 + signal;
 }
 
@@ -128,7 +129,7 @@ int run_head(const ClusterOptions& o) {
 
 namespace {
 
-struct Seat {   // a node's place in its cluster's folder
+struct Seat {  // a node's place in its cluster's folder
   store::ClusterFolder folder;
   std::string name;
   OwnedFd owned;
@@ -140,10 +141,9 @@ Seat take_seat(const NodeOptions& o, const host::ClusterPlace& head) {
   const std::string cluster = at_home ? store::ClusterPaths{head.folder}.name()
                                       : (o.cluster.empty() ? "remote" : o.cluster);
   store::ClusterFolder folder = enter(cluster);
-  if (!at_home) {   // drivers and verbs of this RONDO_HOME find the cluster here too
+  if (!at_home) {  // drivers and verbs of this RONDO_HOME find the cluster here too
     need(store::write_file(folder.paths().address(), head.address + "\n"), kMachine);
-    if (is_tcp(head.address))
-      need(host::write_token(folder.paths().token(), head.token), kMachine);
+    if (is_tcp(head.address)) need(host::write_token(folder.paths().token(), head.token), kMachine);
   }
   for (unsigned n = 1; n <= 4096; ++n) {
     const std::string name = o.name.empty() ? "n" + std::to_string(n) : o.name;
@@ -215,7 +215,7 @@ int run_node(const NodeOptions& o) {
   std::fflush(stdout);
   node->run();
   int code = code_of(signal, node->failure());
-  if (code == kMachine) code = kNoCluster;   // a node ends by itself when its head refuses it
+  if (code == kMachine) code = kNoCluster;  // a node ends by itself when its head refuses it
   {
     const std::lock_guard lock(mutex);
     node.reset();

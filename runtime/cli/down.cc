@@ -36,16 +36,17 @@ void end_supervisor(const store::ClusterPaths& paths) {
   std::from_chars(text.data(), text.data() + text.size(), pid);
   const OwnedFd watch = pid > 1 ? exec::open_pidfd(pid) : OwnedFd();
   if (!watch || !exec::send_signal(watch, SIGTERM)) {
-    if (errno == ESRCH) return;   // it has just ended
-    throw Exit{kMachine, "the supervisor in " + paths.folder + " cannot be told: " +
-                             errno_text(errno)};
+    if (errno == ESRCH) return;  // it has just ended
+    throw Exit{kMachine,
+               "the supervisor in " + paths.folder + " cannot be told: " + errno_text(errno)};
   }
   pollfd gone{watch.get(), POLLIN, 0};
   if (::poll(&gone, 1, static_cast<int>(kWithin.ns / 1'000'000)) == 1) return;
   throw Exit{kMachine, "the supervisor (pid " + text + ") does not end: kill -9 " + text};
 }
 
-// Daemons that were started one by one: the head tells its nodes; nodes without a head are told too.
+// Daemons that were started one by one: the head tells its nodes; nodes without a head are told
+// too.
 void tell(const std::string& address, const host::ClusterPlace& place) {
   host::ClusterPlace there = place;
   there.address = address;
@@ -79,15 +80,14 @@ void wait_until_alone(const std::string& home, const std::string& name, bool alo
 int run_down(const AskOptions& options) {
   const host::ClusterPlace place = need(host::locate(options.address), kNoCluster);
   if (place.folder.empty())
-    throw Exit{kNoCluster, place.address + " is not a cluster of this RONDO_HOME: rondo down ends "
-                                           "only what was started here"};
+    throw Exit{kNoCluster, place.address +
+                               " is not a cluster of this RONDO_HOME: rondo down ends "
+                               "only what was started here"};
   const std::string home = need(store::open_home(), kMachine);
   const std::string name = store::ClusterPaths{place.folder}.name();
   store::ClusterFolder folder = need(store::ClusterFolder::enter(home, name), kMachine);
-  if (const auto free = folder.own("supervisor"); free)
-    tell_all(place);
-  else
-    end_supervisor(folder.paths());
+  if (const auto free = folder.own("supervisor"); free) tell_all(place);
+  else end_supervisor(folder.paths());
   wait_until_alone(home, name, folder.leave_and_remove());
   std::printf("%s is down\n", place.folder.c_str());
   return kDone;

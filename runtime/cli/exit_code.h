@@ -5,17 +5,18 @@
 
 #include <rondo/base/result.h>
 
-// What `rondo` and its verbs return, and how a verb ends early: one sentence on stderr and the code.
+// What `rondo` and its verbs return, and how a verb ends early: one sentence on stderr and the
+// code.
 
 namespace rondo::cli {
 
 enum ExitCode : int {
   kDone = 0,
   kWorkFailed = 1,
-  kUsage = 2,         // whatever flags and files show before a process starts
+  kUsage = 2,  // whatever flags and files show before a process starts
   kNotPlaceable = 3,
-  kNoCluster = 4,     // not reachable, of another version, or it refused
-  kMachine = 5,       // port, store, disk, a missing executable or library
+  kNoCluster = 4,  // not reachable, of another version, or it refused
+  kMachine = 5,    // port, store, disk, a missing executable or library
 };
 
 struct Exit {

@@ -1,5 +1,5 @@
-// rondo: the program of operators. It starts and ends clusters and says what they do; any other verb
-// X is the program rondo-X, found beside this one and then in PATH, as git does.
+// rondo: the program of operators. It starts and ends clusters and says what they do; any other
+// verb X is the program rondo-X, found beside this one and then in PATH, as git does.
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
@@ -26,19 +26,25 @@ struct Options {
 };
 
 void add_cluster(CLI::App& verb, ClusterOptions& o) {
-  verb.add_option("--cluster", o.cluster, "Its name: a folder in RONDO_HOME")->capture_default_str();
+  verb.add_option("--cluster", o.cluster, "Its name: a folder in RONDO_HOME")
+      ->capture_default_str();
   verb.add_option("--listen", o.listen,
                   "tcp://127.0.0.1:PORT (0600 token file) instead of a socket in RONDO_HOME");
   verb.add_option("--heartbeat", o.heartbeat_s, "Seconds between heartbeats")
-      ->check(CLI::PositiveNumber)->capture_default_str();
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
   verb.add_option("--suspect", o.suspect_s, "Seconds of silence until a node is suspected")
-      ->check(CLI::PositiveNumber)->capture_default_str();
-  verb.add_option("--term", o.term_s, "Seconds of silence until a node is dead: its membership term")
-      ->check(CLI::PositiveNumber)->capture_default_str();
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  verb.add_option("--term", o.term_s,
+                  "Seconds of silence until a node is dead: its membership term")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
 }
 
 void add_room(CLI::App& verb, double& cpus, std::uint64_t& memory, std::uint64_t& store) {
-  verb.add_option("--cpus", cpus, "Processors to lend (default: the machine's, as its cgroup allows)")
+  verb.add_option("--cpus", cpus,
+                  "Processors to lend (default: the machine's, as its cgroup allows)")
       ->check(CLI::PositiveNumber);
   verb.add_option("--memory", memory, "Bytes of memory to lend, as in 8G")
       ->transform(CLI::AsSizeValue(false));
@@ -53,18 +59,21 @@ void add_address(CLI::App& verb, AskOptions& o) {
 
 void add_output(CLI::App& verb, AskOptions& o) {
   verb.add_option("-o,--output", o.output, "text or json")
-      ->check(CLI::IsMember({"text", "json"}))->capture_default_str();
+      ->check(CLI::IsMember({"text", "json"}))
+      ->capture_default_str();
 }
 
 void describe(CLI::App& app, Options& o, int& code) {
   app.set_version_flag("--version", std::string("rondo ") + host::kRelease);
   app.require_subcommand(1);
-  app.footer("Other verbs are programs: `rondo train` runs rondo-train.\n"
-             "Exit codes: 0 done, 1 the work failed, 2 usage, 3 can never be placed,\n"
-             "4 no cluster, 5 the machine, 130/143 after Ctrl-C/TERM.");
+  app.footer(
+      "Other verbs are programs: `rondo train` runs rondo-train.\n"
+      "Exit codes: 0 done, 1 the work failed, 2 usage, 3 can never be placed,\n"
+      "4 no cluster, 5 the machine, 130/143 after Ctrl-C/TERM.");
 
   CLI::App* up = app.add_subcommand("up", "Start a cluster on this machine and watch over it");
-  up->add_option("--nodes", o.up.nodes, "How many nodes")->check(CLI::Range(1, 64))
+  up->add_option("--nodes", o.up.nodes, "How many nodes")
+      ->check(CLI::Range(1, 64))
       ->capture_default_str();
   up->add_flag("--detach", o.up.detach, "Give the prompt back once it is up");
   add_cluster(*up, o.up.cluster);
@@ -81,7 +90,8 @@ void describe(CLI::App& app, Options& o, int& code) {
   status->callback([&] { code = run_status(o.ask); });
 
   CLI::App* list = app.add_subcommand("list", "nodes, actors, workers, objects or jobs");
-  list->add_option("WHAT", o.ask.what)->required()
+  list->add_option("WHAT", o.ask.what)
+      ->required()
       ->check(CLI::IsMember({"nodes", "actors", "workers", "objects", "jobs"}));
   add_address(*list, o.ask);
   add_output(*list, o.ask);
@@ -118,7 +128,7 @@ int run(int argc, char** argv) {
   describe(app, options, code);
   try {
     app.parse(argc, argv);
-  } catch (const CLI::Success& done) {   // --help, --version
+  } catch (const CLI::Success& done) {  // --help, --version
     return app.exit(done);
   } catch (const CLI::ParseError& error) {
     const std::string verb = argc > 1 && argv[1][0] != '-' ? std::string(" ") + argv[1] : "";

@@ -66,7 +66,7 @@ std::string perhaps(const std::string& verb, const std::vector<std::string>& own
     }
   }
   std::string best;
-  std::size_t least = 3;   // more than two edits away is another word
+  std::size_t least = 3;  // more than two edits away is another word
   for (const std::string& each : known)
     if (const std::size_t edits = distance(verb, each); edits < least && edits < each.size()) {
       least = edits;
@@ -83,7 +83,7 @@ int run_other(const std::string& verb, char** arguments, const std::vector<std::
     for (const std::string& folder : folders()) {
       const std::string path = folder + "/" + name;
       if (!is_program(path)) continue;
-      std::vector<char*> argv{const_cast<char*>(name.c_str())};   // exec does not write
+      std::vector<char*> argv{const_cast<char*>(name.c_str())};  // exec does not write
       for (char** each = arguments; *each != nullptr; ++each) argv.push_back(*each);
       argv.push_back(nullptr);
       ::execv(path.c_str(), argv.data());

@@ -18,7 +18,7 @@ extern char** environ;
 namespace rondo::cli {
 
 namespace {
-constexpr DurationNs kQuick = seconds(1);        // died so soon: something is wrong with it
+constexpr DurationNs kQuick = seconds(1);  // died so soon: something is wrong with it
 constexpr DurationNs kPutOff = milliseconds(500);
 constexpr unsigned kQuickDeathsMax = 5;
 }  // namespace

@@ -21,29 +21,29 @@ namespace rondo::cli {
 class Supervisor {
  public:
   struct Child {
-    std::string name;                     // "head", "node n1"
-    std::vector<std::string> arguments;   // of this program
+    std::string name;                    // "head", "node n1"
+    std::vector<std::string> arguments;  // of this program
     std::string log_path;
   };
   explicit Supervisor(std::string program) : program_(std::move(program)) {}
 
-  void add(Child child);                  // starts it; throws Exit when it cannot be started
-  [[nodiscard]] int fd() const { return watcher_.fd(); }   // readable: `look` has something
+  void add(Child child);  // starts it; throws Exit when it cannot be started
+  [[nodiscard]] int fd() const { return watcher_.fd(); }  // readable: `look` has something
   // Reaps and starts again. The sentence: why all must end; "" : the head was asked to end.
   std::optional<std::string> look();
   // When `look` is due without a death: a restart that was put off.
   [[nodiscard]] TimeNs next_deadline() const;
 
-  void ask_all(int signal);               // to end: from now on nobody is started again
+  void ask_all(int signal);  // to end: from now on nobody is started again
   [[nodiscard]] bool any() const;
-  void end_all(DurationNs patience);      // waits so long for those asked, then kills
+  void end_all(DurationNs patience);  // waits so long for those asked, then kills
   [[nodiscard]] std::int64_t pid_of(const std::string& name) const;
 
  private:
   struct Running {
     Child child;
     ProcessId id;
-    std::int64_t pid = 0;                 // 0: not running
+    std::int64_t pid = 0;  // 0: not running
     TimeNs started;
     TimeNs restart_at = kNever;
     unsigned quick_deaths = 0;
@@ -56,7 +56,7 @@ class Supervisor {
   bool ending_ = false;
   std::vector<Running> running_;
   exec::ProcessWatcher watcher_;
-  exec::ProcessLauncher launcher_;        // last: ends first
+  exec::ProcessLauncher launcher_;  // last: ends first
 };
 
 }  // namespace rondo::cli

@@ -49,9 +49,9 @@ std::string own_program() {
 
 Supervisor::Child head_child(const UpOptions& o, const store::ClusterPaths& paths) {
   Supervisor::Child child{"head", {"rondo", "head", "--cluster", o.cluster.cluster}, ""};
-  for (const auto& [flag, value] : {std::pair{"--heartbeat", o.cluster.heartbeat_s},
-                                    std::pair{"--suspect", o.cluster.suspect_s},
-                                    std::pair{"--term", o.cluster.term_s}}) {
+  for (const auto& [flag, value] :
+       {std::pair{"--heartbeat", o.cluster.heartbeat_s},
+        std::pair{"--suspect", o.cluster.suspect_s}, std::pair{"--term", o.cluster.term_s}}) {
     child.arguments.emplace_back(flag);
     child.arguments.push_back(text(value));
   }
@@ -71,10 +71,12 @@ Supervisor::Child node_child(const UpOptions& o, const store::ClusterPaths& path
   const double cpus = o.cpus > 0 ? o.cpus : std::max(1.0, share);
   const std::uint64_t memory =
       o.memory_bytes > 0 ? o.memory_bytes : host::machine_memory_bytes() / o.nodes;
-  Supervisor::Child child{"node " + name, {"rondo", "node", "--head", head, "--name", name,
-                                           "--cluster", o.cluster.cluster}, ""};
-  for (const auto& [flag, value] : {std::pair{"--cpus", text(cpus)},
-                                    std::pair{"--memory", std::to_string(memory)}}) {
+  Supervisor::Child child{
+      "node " + name,
+      {"rondo", "node", "--head", head, "--name", name, "--cluster", o.cluster.cluster},
+      ""};
+  for (const auto& [flag, value] :
+       {std::pair{"--cpus", text(cpus)}, std::pair{"--memory", std::to_string(memory)}}) {
     child.arguments.emplace_back(flag);
     child.arguments.push_back(value);
   }
@@ -104,7 +106,7 @@ class Events {
     if (first_ == 0) first_ = number;
     ++count_;
     const std::uint64_t one = 1;
-    if (::write(woken_.get(), &one, sizeof one) < 0) return;   // it is awake already
+    if (::write(woken_.get(), &one, sizeof one) < 0) return;  // it is awake already
   }
   void wait(int children, DurationNs most) {
     std::array<pollfd, 2> fds{{{children, POLLIN, 0}, {woken_.get(), POLLIN, 0}}};
@@ -163,10 +165,12 @@ void Up::start() {
   auto owned = folder_.own("supervisor");
   if (!owned)
     throw Exit{kMachine, "a cluster \"" + o_.cluster.cluster + "\" is up already in " +
-                             folder_.paths().folder + ": rondo status shows it, rondo down ends it"};
+                             folder_.paths().folder +
+                             ": rondo status shows it, rondo down ends it"};
   owned_ = std::move(owned).value();
   need(store::write_file(folder_.paths().folder + "/supervisor.pid",
-                         std::to_string(::getpid()) + "\n"), kMachine);
+                         std::to_string(::getpid()) + "\n"),
+       kMachine);
   std::error_code gone;
   std::filesystem::remove(folder_.paths().address(), gone);
   supervisor_.add(head_child(o_, folder_.paths()));

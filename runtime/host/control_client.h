@@ -23,7 +23,7 @@ class ControlClient {
   // Also fails at once where nothing listens.
   static Result<std::unique_ptr<ControlClient>> connect(const ClusterPlace& place,
                                                         DurationNs timeout = seconds(4));
-  ~ControlClient();              // says goodbye
+  ~ControlClient();  // says goodbye
   ControlClient(const ControlClient&) = delete;
   ControlClient& operator=(const ControlClient&) = delete;
 

@@ -37,8 +37,8 @@ class DaemonLoop::Inbox final : public wire::Handler {
                const SharedBytes&) override {
     log_warn("a call from " + to_string(from) + " came to a daemon: dropped");
   }
-  void on_reply(ProcessId from, const core::ReplyHeader&, ByteView,
-                std::span<const core::RefEntry>, const SharedBytes&) override {
+  void on_reply(ProcessId from, const core::ReplyHeader&, ByteView, std::span<const core::RefEntry>,
+                const SharedBytes&) override {
     log_warn("a reply from " + to_string(from) + " came to a daemon: dropped");
   }
 
@@ -179,7 +179,7 @@ void DaemonLoop::send_out(TimeNs now) {
 void DaemonLoop::settle(Daemon& daemon) {
   const DurationNs patience{patience_ns_.load()};
   const TimeNs limit = boot_time() + patience;
-  const TimeNs least = boot_time() + std::min(patience, limits::kAckAfter * 2);   // our own thanks
+  const TimeNs least = boot_time() + std::min(patience, limits::kAckAfter * 2);  // our own thanks
   carry_out_all(daemon, boot_time());
   send_out(boot_time());
   for (TimeNs now = boot_time(); now < limit; now = boot_time()) {
@@ -188,7 +188,7 @@ void DaemonLoop::settle(Daemon& daemon) {
     frames_.clear();
     transport_->poll(milliseconds(5), frames_);
     now = boot_time();
-    core::Effects unheard;   // nobody is served any more; only acknowledgements matter
+    core::Effects unheard;  // nobody is served any more; only acknowledgements matter
     Inbox inbox(daemon, now, unheard);
     for (const SharedBytes& frame : frames_) station_->on_frame(now, frame, inbox);
     if (station_->next_deadline().value_or(kNever) <= now) station_->on_deadline(now);

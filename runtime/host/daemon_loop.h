@@ -48,25 +48,25 @@ class Daemon {
 class DaemonLoop {
  public:
   struct Options {
-    core::Peer self;            // the address to bind; the real one comes back in self()
+    core::Peer self;  // the address to bind; the real one comes back in self()
     core::Token token;
-    std::shared_ptr<net::ZmqContext> context;   // null: one of its own
+    std::shared_ptr<net::ZmqContext> context;  // null: one of its own
     std::string thread_name = "rondo";
   };
   using Task = std::function<void(TimeNs now, core::Effects& out)>;
 
   // Binds. The error is the transport's sentence.
   static Result<std::unique_ptr<DaemonLoop>> open(Options options);
-  ~DaemonLoop();                // Requires: not running.
+  ~DaemonLoop();  // Requires: not running.
   DaemonLoop(const DaemonLoop&) = delete;
   DaemonLoop& operator=(const DaemonLoop&) = delete;
 
   [[nodiscard]] const core::Peer& self() const { return options_.self; }
-  void run(Daemon& daemon);     // until stop(); then what was sent may leave
-  void start(Daemon& daemon);   // the same on a thread of its own
+  void run(Daemon& daemon);    // until stop(); then what was sent may leave
+  void start(Daemon& daemon);  // the same on a thread of its own
   void join();
 
-  void post(Task task);         // any thread: run it in the loop's next turn; dropped after stop
+  void post(Task task);  // any thread: run it in the loop's next turn; dropped after stop
   // Any thread. Last words have so long to be acknowledged.
   void stop(DurationNs patience = milliseconds(500));
 
@@ -94,7 +94,7 @@ class DaemonLoop {
   std::atomic<bool> stopping_{false};
   std::atomic<std::int64_t> patience_ns_{0};
   std::mutex mutex_;
-  std::vector<Task> posted_;    // guarded by mutex_
+  std::vector<Task> posted_;  // guarded by mutex_
   std::thread thread_;
 };
 

@@ -19,7 +19,7 @@ class FdWatch {
   FdWatch(const FdWatch&) = delete;
   FdWatch& operator=(const FdWatch&) = delete;
 
-  void add(int fd);     // Requires: open until this object is gone.
+  void add(int fd);  // Requires: open until this object is gone.
   void rearm(int fd);
 
  private:

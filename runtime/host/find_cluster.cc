@@ -63,7 +63,7 @@ Result<ClusterPlace> locate_named(const std::string& address) {
       if (std::find(known.begin(), known.end(), address) != known.end())
         return place_in(paths, address);
     }
-  ClusterPlace place;   // another RONDO_HOME's
+  ClusterPlace place;  // another RONDO_HOME's
   place.address = address;
   if (address.starts_with("ipc://")) {
     place.socket_folder = std::filesystem::path(address.substr(6)).parent_path().string();
@@ -91,14 +91,14 @@ Result<ClusterPlace> locate(const std::string& address) {
     if (!store::is_private(paths) && !line_in(paths.address()).empty()) shared.push_back(paths);
   if (shared.size() == 1) return place_in(shared.front(), line_in(shared.front().address()));
   if (shared.empty())
-    return Error(ErrorCode::kUnavailable,
-                 "no cluster runs in " + home.value() + ": start one with rondo up, or name one "
-                 "with --address or RONDO_ADDRESS");
+    return Error(ErrorCode::kUnavailable, "no cluster runs in " + home.value() +
+                                              ": start one with rondo up, or name one "
+                                              "with --address or RONDO_ADDRESS");
   std::string list;
   for (const store::ClusterPaths& paths : shared)
     list += "\n  " + paths.name() + "  " + line_in(paths.address());
-  return Error(ErrorCode::kUnavailable, "several clusters run in " + home.value() +
-                                            ": name one with --address:" + list);
+  return Error(ErrorCode::kUnavailable,
+               "several clusters run in " + home.value() + ": name one with --address:" + list);
 }
 
 Result<core::Peer> find_local_node(const ClusterPlace& place, DurationNs timeout) {

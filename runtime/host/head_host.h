@@ -15,8 +15,8 @@
 // The head as a daemon: core::Head, its loop and its durable state.
 //
 // What it acknowledges is on disk first. If a write fails, whoever asked hears kUnavailable, the
-// daemon ends and `failure` says why in one sentence. Started again on the same state and address it
-// goes on where it stopped; nodes find it by themselves.
+// daemon ends and `failure` says why in one sentence. Started again on the same state and address
+// it goes on where it stopped; nodes find it by themselves.
 //
 // `open`, `run` or `start`+`join`, then destruction: one thread. `stop`: any thread.
 
@@ -25,9 +25,9 @@ namespace rondo::host {
 struct HeadHostOptions {
   core::Address listen;
   core::Token token;
-  std::string state_path;       // of its database
-  std::uint64_t state_bytes_max = std::uint64_t{1} << 30;   // more is a failure
-  std::uint64_t cluster = 0;    // the same for every life of this cluster's head
+  std::string state_path;                                  // of its database
+  std::uint64_t state_bytes_max = std::uint64_t{1} << 30;  // more is a failure
+  std::uint64_t cluster = 0;  // the same for every life of this cluster's head
   DurationNs term = limits::kMembershipTerm;
   DurationNs heartbeat_every = limits::kHeartbeatEvery;
   DurationNs suspect_after = limits::kSuspectAfter;
@@ -39,7 +39,7 @@ class HeadHost final : private Daemon {
   using Options = HeadHostOptions;
   // kUnavailable: the address is in use, the state belongs to another head or cannot be read.
   static Result<std::unique_ptr<HeadHost>> open(Options options);
-  ~HeadHost() override;         // Requires: not running.
+  ~HeadHost() override;  // Requires: not running.
 
   [[nodiscard]] const core::Peer& self() const { return loop_->self(); }
   void run() { loop_->run(*this); }
@@ -68,13 +68,13 @@ class HeadHost final : private Daemon {
   Options options_;
   std::unique_ptr<DaemonLoop> loop_;
   std::unique_ptr<core::Head> head_;
-  store::ControlRows rows_;                    // until on_start
-  store::ControlBatch batch_;                  // of this turn
-  std::map<ProcessId, RequestId> asking_;      // clients whose question is not answered yet
+  store::ControlRows rows_;                // until on_start
+  store::ControlBatch batch_;              // of this turn
+  std::map<ProcessId, RequestId> asking_;  // clients whose question is not answered yet
   std::map<ProcessId, core::Peer> clients_;
   std::optional<core::Failure> failure_;
   std::atomic<bool> look_posted_{false};
-  std::unique_ptr<store::ControlStore> store_; // last: its thread posts to the loop
+  std::unique_ptr<store::ControlStore> store_;  // last: its thread posts to the loop
 };
 
 }  // namespace rondo::host

@@ -83,9 +83,10 @@ JobFiles::Checked JobFiles::check(const core::JobSpec& job, bool home) {
   if (home && !lacking.empty()) {
     std::string names;
     for (const std::string& name : lacking) names += (names.empty() ? "" : ", ") + name;
-    checked.failure = {ErrorCode::kUnavailable,
-                       "these files of the job are gone or have changed since the driver started: " +
-                           names + "; start it again"};
+    checked.failure = {
+        ErrorCode::kUnavailable,
+        "these files of the job are gone or have changed since the driver started: " + names +
+            "; start it again"};
   }
   return checked;
 }
@@ -130,9 +131,9 @@ Result<JobFiles::Program> JobFiles::program(const core::JobSpec& job) {
   auto executable = cache_->path(job.executable_hash);
   if (!executable) {
     give_back();
-    return Error(executable.error().code(), "the executable " + job.executable_name +
-                                                " cannot be used here: " +
-                                                executable.error().what());
+    return Error(executable.error().code(),
+                 "the executable " + job.executable_name +
+                     " cannot be used here: " + executable.error().what());
   }
   pinned.program.executable = std::move(executable).value();
   if (!job.libraries.empty()) {
@@ -164,7 +165,7 @@ std::optional<bool> JobFiles::write(const core::WriteFile& piece) {
   }
   if (progress.value().complete) return true;
   if (!last) return std::nullopt;
-  cache_->abandon(piece.hash);   // pieces are missing in between
+  cache_->abandon(piece.hash);  // pieces are missing in between
   return false;
 }
 

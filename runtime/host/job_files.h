@@ -14,7 +14,8 @@
 #include <rondo/store/file_cache.h>
 
 // What a node's workers run: the job's executable and libraries out of the node's cache, and the
-// thread on which files are read, hashed and written so that the node's loop never waits for a disk.
+// thread on which files are read, hashed and written so that the node's loop never waits for a
+// disk.
 //
 // Everything but `run` is to be called on that thread (inside a task given to `run`).
 
@@ -24,7 +25,7 @@ class JobFiles {
  public:
   static Result<std::unique_ptr<JobFiles>> open(const std::string& folder);
 
-  void run(std::function<void()> task) { thread_.run(std::move(task)); }   // any thread; in order
+  void run(std::function<void()> task) { thread_.run(std::move(task)); }  // any thread; in order
 
   // Which of the job's files are missing here. At home they are taken from the driver's process.
   struct Checked {
@@ -35,14 +36,14 @@ class JobFiles {
   // Where a worker's program and libraries lie, pinned for the job until `release`.
   struct Program {
     std::string executable;
-    std::string library_folder;            // "": none
+    std::string library_folder;  // "": none
   };
   Result<Program> program(const core::JobSpec& job);
   void release(JobId job);
 
   // nullopt: more pieces are to come; else whether the file is whole and has this hash.
   std::optional<bool> write(const core::WriteFile& piece);
-  core::Message read(const core::ReadFile& wanted);   // Chunk or ChunkMissing
+  core::Message read(const core::ReadFile& wanted);  // Chunk or ChunkMissing
 
  private:
   struct Pinned {
@@ -56,7 +57,7 @@ class JobFiles {
 
   std::unique_ptr<store::FileCache> cache_;
   std::map<JobId, Pinned> pinned_;
-  WorkThread thread_;   // last: its tasks use the rest
+  WorkThread thread_;  // last: its tasks use the rest
 };
 
 }  // namespace rondo::host

@@ -88,10 +88,8 @@ Result<void> LocalCluster::State::start_node(const Options& wanted, unsigned ind
       static_cast<std::int64_t>(wanted.memory_bytes > 0 ? wanted.memory_bytes : memory);
   options.store_bytes =
       wanted.store_bytes > 0 ? wanted.store_bytes : memory / 10 * 3 / wanted.nodes;
-  if (wanted.show_logs)
-    options.show = write_line;
-  else
-    options.show = [](const std::string&) {};
+  if (wanted.show_logs) options.show = write_line;
+  else options.show = [](const std::string&) {};
   options.context = context;
   auto opened = NodeHost::open(std::move(options));
   if (!opened) return opened.error();

@@ -17,7 +17,7 @@
 namespace rondo::host {
 
 namespace {
-constexpr auto kGather = std::chrono::milliseconds(5);   // lines that come together go together
+constexpr auto kGather = std::chrono::milliseconds(5);  // lines that come together go together
 }  // namespace
 
 Result<std::unique_ptr<LogForwarder>> LogForwarder::open(const std::string& folder, Sink sink) {
@@ -67,8 +67,8 @@ void LogForwarder::drain() { look(); }
 void LogForwarder::follow(ProcessId worker, JobId job, std::string label, std::int64_t pid,
                           const std::string& path) {
   const std::lock_guard lock(mutex_);
-  followed_.emplace(worker, Followed{{worker, job, std::move(label), pid, {}},
-                                     exec::LogFollower(path)});
+  followed_.emplace(worker,
+                    Followed{{worker, job, std::move(label), pid, {}}, exec::LogFollower(path)});
 }
 
 void LogForwarder::finish(ProcessId worker) {

@@ -40,12 +40,12 @@ class LogForwarder {
 
   void follow(ProcessId worker, JobId job, std::string label, std::int64_t pid,
               const std::string& path);
-  void finish(ProcessId worker);   // its rest, then no more
-  void drain();                    // what all have printed so far
+  void finish(ProcessId worker);  // its rest, then no more
+  void drain();                   // what all have printed so far
 
  private:
   struct Followed {
-    WorkerLines head;              // without lines
+    WorkerLines head;  // without lines
     exec::LogFollower follower;
   };
   LogForwarder(OwnedFd inotify, OwnedFd ending, Sink sink);
@@ -57,7 +57,7 @@ class LogForwarder {
   OwnedFd ending_;
   Sink sink_;
   std::mutex mutex_;
-  std::map<ProcessId, Followed> followed_;   // guarded by mutex_
+  std::map<ProcessId, Followed> followed_;  // guarded by mutex_
   std::thread thread_;
 };
 

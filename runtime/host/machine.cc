@@ -35,7 +35,7 @@ std::int64_t cpu_milli_of(const std::string& line) {
 std::uint64_t bytes_of(const std::string& line) {
   std::istringstream in(line);
   std::uint64_t bytes = 0;
-  if (!(in >> bytes)) return kUnlimitedBytes;   // "max", or no such file
+  if (!(in >> bytes)) return kUnlimitedBytes;  // "max", or no such file
   return bytes;
 }
 
@@ -110,7 +110,7 @@ std::uint64_t machine_memory_bytes() {
 }
 
 std::uint64_t machine_identity() {
-  std::uint64_t hash = 0xcbf29ce484222325ull;   // FNV-1a
+  std::uint64_t hash = 0xcbf29ce484222325ull;  // FNV-1a
   for (const char c : first_line("/proc/sys/kernel/random/boot_id"))
     hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3ull;
   return hash;

@@ -13,7 +13,7 @@
 namespace rondo::host {
 
 namespace {
-constexpr std::uint64_t kExtentAtOnce = std::uint64_t{4} << 20;   // made on the loop's thread
+constexpr std::uint64_t kExtentAtOnce = std::uint64_t{4} << 20;  // made on the loop's thread
 constexpr DurationNs kUnheldFirst = milliseconds(5);
 constexpr DurationNs kUnheldMax = milliseconds(100);
 constexpr std::size_t kLogBytesShown = std::size_t{1} << 20;
@@ -32,10 +32,8 @@ void NodeHost::before_send(ProcessId to, core::Message& message) {
   if (local != locals_.end() && local->second == core::Role::kClient) return;
   if (local == locals_.end() && workers_->find(to) == nullptr) return;
   auto page = holds_.add(to);
-  if (page)
-    welcome->hold_fd = page.value();
-  else
-    log_error("a process gets no page of holds: " + std::string(page.error().what()));
+  if (page) welcome->hold_fd = page.value();
+  else log_error("a process gets no page of holds: " + std::string(page.error().what()));
 }
 
 // ---- workers and files -------------------------------------------------------------------------
@@ -66,10 +64,10 @@ void NodeHost::on(TimeNs now, core::StopWorker& stop, core::Effects& more) {
 void NodeHost::on(TimeNs, core::CheckFiles& check, core::Effects&) {
   files_->run([this, check = std::move(check)] {
     JobFiles::Checked checked = files_->check(check.job, check.home);
-    loop_->post([this, job = check.job.id, checked = std::move(checked)](
-                    TimeNs now, core::Effects& out) {
-      node_->on_files_checked(now, job, checked.missing, checked.failure, out);
-    });
+    loop_->post(
+        [this, job = check.job.id, checked = std::move(checked)](TimeNs now, core::Effects& out) {
+          node_->on_files_checked(now, job, checked.missing, checked.failure, out);
+        });
   });
 }
 
@@ -135,10 +133,8 @@ void NodeHost::look_at_unheld(TimeNs now, core::Effects& out) {
   const std::vector<std::uint64_t> held = holds_.held_keys();
   for (const Unheld& each : unheld_) {
     const std::uint64_t key = store::HoldPage::key(each.extent, each.generation);
-    if (std::binary_search(held.begin(), held.end(), key))
-      still.push_back(each);
-    else
-      node_->on_extent_unheld(now, each.extent, each.generation, out);
+    if (std::binary_search(held.begin(), held.end(), key)) still.push_back(each);
+    else node_->on_extent_unheld(now, each.extent, each.generation, out);
   }
   unheld_ = std::move(still);
   unheld_at_ = unheld_.empty() ? kNever : now + unheld_every_;
@@ -192,7 +188,8 @@ core::Inspected NodeHost::log_of(const core::ShowLog& wanted) const {
                                                            [](char c) { return std::isxdigit(c); });
   if (is_id) path = options_.paths.logs() + "/w-" + wanted.id + ".log";
   if (path.empty() || ::access(path.c_str(), R_OK) != 0)
-    return {wanted.request, {},
+    return {wanted.request,
+            {},
             {{ErrorCode::kNotFound, "node " + options_.name + " has no log of " + wanted.id}}};
   return {wanted.request, exec::last_lines(path, SIZE_MAX, kLogBytesShown) + "\n", {}};
 }

@@ -16,7 +16,7 @@
 namespace rondo::host {
 
 namespace {
-constexpr DurationNs kSeekFirst = milliseconds(200);    // the head's id is not known yet
+constexpr DurationNs kSeekFirst = milliseconds(200);  // the head's id is not known yet
 constexpr DurationNs kSeekAgain = milliseconds(250);
 constexpr std::size_t kLogLinesBytes = std::size_t{32} << 10;
 constexpr std::size_t kActorLogsMax = 65'536;
@@ -91,12 +91,10 @@ Result<void> NodeHost::prepare_workers() {
     loop_->post([this](TimeNs now, core::Effects& out) { look_at_processes(now, out); });
   };
   workers_ = std::make_unique<WorkerProcesses>(std::move(workers));
-  auto logs = LogForwarder::open(options_.paths.logs(),
-                                 [this](const WorkerLines& lines) { show(lines); });
-  if (logs)
-    logs_ = std::move(logs).value();
-  else
-    log_warn(logs.error().what());   // workers run without it; their logs are files
+  auto logs =
+      LogForwarder::open(options_.paths.logs(), [this](const WorkerLines& lines) { show(lines); });
+  if (logs) logs_ = std::move(logs).value();
+  else log_warn(logs.error().what());  // workers run without it; their logs are files
   watch_ = std::make_unique<FdWatch>([this](int fd) {
     loop_->post([this, fd](TimeNs now, core::Effects& out) {
       look_at_processes(now, out);
@@ -158,8 +156,8 @@ void NodeHost::met(TimeNs now, const core::Hello& hello, core::Effects& out) {
     node_->on_message(now, process, hello, out);
     return;
   }
-  const bool lives = hello.role == core::Role::kClient ||
-                     workers_->watch_other(process, hello.pid).ok();
+  const bool lives =
+      hello.role == core::Role::kClient || workers_->watch_other(process, hello.pid).ok();
   node_->on_message(now, process, hello, out);
   if (!lives) gone(now, {process, false, {}, "is gone", {}}, out);
 }
@@ -206,7 +204,7 @@ void NodeHost::look_at_processes(TimeNs now, core::Effects& out) {
   WorkerProcesses::Changes changes = workers_->poll();
   for (const ProcessId id : changes.launched) {
     const WorkerProcesses::Worker* worker = workers_->find(id);
-    if (worker == nullptr) continue;   // gone in the same look
+    if (worker == nullptr) continue;  // gone in the same look
     if (logs_) logs_->follow(id, worker->job.id, worker->label, worker->pid, worker->log_path);
     if (worker->actor && actor_logs_.size() < kActorLogsMax) actor_logs_[worker->actor] = id;
   }

@@ -33,11 +33,11 @@ namespace rondo::host {
 struct NodeHostOptions {
   std::string name;
   core::Address listen;
-  core::Peer head;              // id 0: whoever listens at that address
+  core::Peer head;  // id 0: whoever listens at that address
   core::Token token;
-  store::ClusterPaths paths;    // its own folder in there exists
-  std::string socket_folder;    // for its workers; "": ports of the loopback
-  core::Shape total;            // what it lends
+  store::ClusterPaths paths;  // its own folder in there exists
+  std::string socket_folder;  // for its workers; "": ports of the loopback
+  core::Shape total;          // what it lends
   std::uint64_t store_bytes = 0;
   // A worker's line, as people see it, on this process's own terminal. Empty: lines go to the job's
   // driver. Any thread.
@@ -49,7 +49,7 @@ class NodeHost final : private Daemon {
  public:
   using Options = NodeHostOptions;
   static Result<std::unique_ptr<NodeHost>> open(Options options);
-  ~NodeHost() override;         // Requires: not running. Kills what is left of its workers.
+  ~NodeHost() override;  // Requires: not running. Kills what is left of its workers.
 
   [[nodiscard]] const core::Peer& self() const { return loop_->self(); }
   [[nodiscard]] NodeId id() const { return id_; }
@@ -63,7 +63,7 @@ class NodeHost final : private Daemon {
   [[nodiscard]] const std::optional<core::Failure>& failure() const { return failure_; }
 
  private:
-  struct Unheld {               // freed, but perhaps still read
+  struct Unheld {  // freed, but perhaps still read
     std::uint32_t extent = 0;
     std::uint32_t generation = 0;
   };
@@ -100,7 +100,7 @@ class NodeHost final : private Daemon {
   void on(TimeNs now, core::ShowLog&, core::Effects& more);
   void on(TimeNs now, core::Exit&, core::Effects& more);
   template <class T>
-  void on(TimeNs, T&, core::Effects&) {}   // a head's
+  void on(TimeNs, T&, core::Effects&) {}  // a head's
 
   void met(TimeNs now, const core::Hello& hello, core::Effects& out);
   void head_spoke(TimeNs now, ProcessId from, core::Effects& out);
@@ -120,14 +120,14 @@ class NodeHost final : private Daemon {
   std::optional<core::Failure> failure_;
 
   core::Peer head_;
-  TimeNs head_heard_;                      // its last word
-  DurationNs heartbeat_every_ = limits::kHeartbeatEvery;   // as the head said
-  TimeNs seek_at_;                         // when to greet its address
+  TimeNs head_heard_;                                     // its last word
+  DurationNs heartbeat_every_ = limits::kHeartbeatEvery;  // as the head said
+  TimeNs seek_at_;                                        // when to greet its address
 
-  std::map<ProcessId, core::Role> locals_; // drivers and clients that said Hello
-  std::map<JobId, core::Peer> drivers_;    // of the jobs that have workers here
-  std::set<JobId> ended_jobs_;             // whose workers are not all gone yet
-  std::map<ActorId, ProcessId> actor_logs_;   // the latest worker of each actor
+  std::map<ProcessId, core::Role> locals_;   // drivers and clients that said Hello
+  std::map<JobId, core::Peer> drivers_;      // of the jobs that have workers here
+  std::set<JobId> ended_jobs_;               // whose workers are not all gone yet
+  std::map<ActorId, ProcessId> actor_logs_;  // the latest worker of each actor
   std::shared_ptr<store::GenerationBoard> board_;
   std::unique_ptr<store::ExtentServer> extents_;
   store::HoldScanner holds_;
@@ -138,8 +138,8 @@ class NodeHost final : private Daemon {
   std::unique_ptr<WorkerProcesses> workers_;
   std::unique_ptr<LogForwarder> logs_;
   std::unique_ptr<JobFiles> files_;
-  std::unique_ptr<WorkThread> memory_;     // makes and gives back large extents
-  std::unique_ptr<FdWatch> watch_;         // last: its thread posts to the loop
+  std::unique_ptr<WorkThread> memory_;  // makes and gives back large extents
+  std::unique_ptr<FdWatch> watch_;      // last: its thread posts to the loop
 };
 
 }  // namespace rondo::host

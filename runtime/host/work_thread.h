@@ -20,16 +20,16 @@ class WorkThread {
   WorkThread& operator=(const WorkThread&) = delete;
 
   void run(std::function<void()> task);
-  [[nodiscard]] bool idle() const;   // nothing waits and nothing runs
+  [[nodiscard]] bool idle() const;  // nothing waits and nothing runs
 
  private:
   void loop();
 
   mutable std::mutex mutex_;
   std::condition_variable filled_;
-  std::deque<std::function<void()>> tasks_;   // guarded by mutex_
-  bool busy_ = false;                         // guarded by mutex_
-  bool ending_ = false;                       // guarded by mutex_
+  std::deque<std::function<void()>> tasks_;  // guarded by mutex_
+  bool busy_ = false;                        // guarded by mutex_
+  bool ending_ = false;                      // guarded by mutex_
   std::thread thread_;
 };
 

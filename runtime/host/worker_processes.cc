@@ -23,10 +23,8 @@ std::vector<std::string> environment_of(const core::JobSpec& job, const std::str
   std::string search;
   for (const std::string& line : job.environment) {
     if (line.starts_with(mine)) continue;
-    if (line.starts_with(path) && !libraries.empty())
-      search = line.substr(path.size());
-    else
-      out.push_back(line);
+    if (line.starts_with(path) && !libraries.empty()) search = line.substr(path.size());
+    else out.push_back(line);
   }
   if (!libraries.empty()) {
     std::string value = path + libraries;
@@ -66,7 +64,7 @@ Result<void> WorkerProcesses::expect(const core::StartWorker& start) {
 void WorkerProcesses::launch(ProcessId id, const std::string& executable,
                              const std::string& library_folder) {
   const auto it = workers_.find(id);
-  if (it == workers_.end() || !launcher_) return;   // stopped meanwhile
+  if (it == workers_.end() || !launcher_) return;  // stopped meanwhile
   Worker& worker = it->second;
   WorkerStart start;
   start.self = id;
@@ -119,7 +117,7 @@ void WorkerProcesses::take_landed(Changes& changes) {
   }
   for (auto& [id, child] : landed) {
     const auto it = workers_.find(id);
-    RONDO_CHECK(it != workers_.end());   // while launching it is not forgotten
+    RONDO_CHECK(it != workers_.end());  // while launching it is not forgotten
     it->second.launching = false;
     if (!child) {
       changes.gone.push_back(bury(id, child.error().what()));
@@ -209,7 +207,7 @@ bool WorkerProcesses::any_of(JobId job) const {
 }
 
 void WorkerProcesses::kill_all() {
-  launcher_.reset();   // what it is just starting lands, or ends with it
+  launcher_.reset();  // what it is just starting lands, or ends with it
   Changes changes;
   take_landed(changes);
   for (const auto& [id, worker] : workers_)

@@ -34,7 +34,7 @@ class WorkerProcesses {
     core::Token token;
     std::string socket_folder;
     std::string logs_folder;
-    std::function<void()> wake; // any thread: poll has something
+    std::function<void()> wake;  // any thread: poll has something
   };
   struct Worker {
     core::JobSpec job;
@@ -42,9 +42,9 @@ class WorkerProcesses {
     ActorId actor;
     std::string label;
     std::string log_path;
-    std::int64_t pid = 0;            // 0: not launched yet
+    std::int64_t pid = 0;  // 0: not launched yet
     bool launching = false;
-    std::string stop_cause;          // "": nobody stopped it
+    std::string stop_cause;  // "": nobody stopped it
     std::unique_ptr<store::MarksPage> marks;
   };
   struct Gone {
@@ -75,15 +75,15 @@ class WorkerProcesses {
   Result<void> watch_other(ProcessId process, std::int64_t pid);
   [[nodiscard]] Changes poll();
 
-  void set_term_end(TimeNs end);     // of all, and of those to come
+  void set_term_end(TimeNs end);  // of all, and of those to come
   [[nodiscard]] const Worker* find(ProcessId worker) const;
   [[nodiscard]] bool any_of(JobId job) const;
   [[nodiscard]] std::string log_path(ProcessId worker) const;
-  void kill_all();                   // and waits until they are gone
+  void kill_all();  // and waits until they are gone
 
  private:
   using Landed = std::pair<ProcessId, Result<exec::Launched>>;
-  void land(Landed landed);          // any thread
+  void land(Landed landed);  // any thread
   void take_landed(Changes& changes);
   Gone bury(ProcessId worker, const std::string& cause);
   [[nodiscard]] std::string cause_of(const Worker& worker, const exec::Exit& exit) const;
@@ -93,8 +93,8 @@ class WorkerProcesses {
   std::map<ProcessId, Worker> workers_;
   exec::ProcessWatcher watcher_;
   std::mutex mutex_;
-  std::vector<Landed> landed_;       // guarded by mutex_
-  std::unique_ptr<exec::ProcessLauncher> launcher_;   // last: ends first
+  std::vector<Landed> landed_;                       // guarded by mutex_
+  std::unique_ptr<exec::ProcessLauncher> launcher_;  // last: ends first
 };
 
 }  // namespace rondo::host

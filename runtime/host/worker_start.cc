@@ -14,8 +14,7 @@ json peer_json(const core::Peer& peer) {
 }
 
 core::Peer peer_of(const json& value) {
-  return {ProcessId{value.at("id").get<std::uint64_t>()},
-          value.at("address").get<std::string>()};
+  return {ProcessId{value.at("id").get<std::uint64_t>()}, value.at("address").get<std::string>()};
 }
 
 }  // namespace
@@ -64,9 +63,9 @@ Result<WorkerStart> decode_worker_start(ByteView bytes) {
     start.fingerprint = value.at("fingerprint").get<std::uint64_t>();
     return start;
   } catch (const json::exception& failure) {
-    return Error(ErrorCode::kUnavailable,
-                 std::string("this worker was started by a node of another release: ") +
-                     failure.what());
+    return Error(
+        ErrorCode::kUnavailable,
+        std::string("this worker was started by a node of another release: ") + failure.what());
   }
 }
 

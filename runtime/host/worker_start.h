@@ -22,18 +22,18 @@
 namespace rondo::host {
 
 struct WorkerStart {
-  ProcessId self;              // the id that the node expects in its Hello
+  ProcessId self;  // the id that the node expects in its Hello
   core::Peer node;
   NodeId node_id;
   JobId job;
-  std::int64_t node_pid = 0;   // for exec::ParentWatch
-  core::Token token;           // of every frame
-  std::string socket_folder;   // where it binds "ipc://FOLDER/w-ID"; "": tcp://127.0.0.1:*
-  std::string label;           // "Counter c" or "tasks": for people
-  std::string log_path;        // its stdout and stderr
-  ActorId actor;               // 0: for tasks, or kept warm
+  std::int64_t node_pid = 0;  // for exec::ParentWatch
+  core::Token token;          // of every frame
+  std::string socket_folder;  // where it binds "ipc://FOLDER/w-ID"; "": tcp://127.0.0.1:*
+  std::string label;          // "Counter c" or "tasks": for people
+  std::string log_path;       // its stdout and stderr
+  ActorId actor;              // 0: for tasks, or kept warm
   std::string node_name;
-  std::uint64_t fingerprint = 0;   // of the driver's registry: must be the worker's
+  std::uint64_t fingerprint = 0;  // of the driver's registry: must be the worker's
   auto operator<=>(const WorkerStart&) const = default;
 };
 

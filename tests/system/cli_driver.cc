@@ -35,12 +35,9 @@ int main(int argc, char** argv) {
     std::fflush(stdout);
     for (std::string line; std::getline(std::cin, line);) {
       using namespace std::chrono_literals;
-      if (line == "add")
-        std::printf("sum %d\n", rt.get(counter.call(&Counter::add, 1), 30s));
-      else if (line == "pid")
-        std::printf("pid %d\n", rt.get(counter.call(&Counter::pid), 30s));
-      else
-        break;
+      if (line == "add") std::printf("sum %d\n", rt.get(counter.call(&Counter::add, 1), 30s));
+      else if (line == "pid") std::printf("pid %d\n", rt.get(counter.call(&Counter::pid), 30s));
+      else break;
       std::fflush(stdout);
     }
   } catch (const rondo::Error& error) {

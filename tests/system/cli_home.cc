@@ -33,9 +33,7 @@ std::string slurp(const std::string& path) {
   return std::move(all).str();
 }
 
-int code_of(int status) {
-  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-}
+int code_of(int status) { return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status); }
 
 }  // namespace
 
@@ -160,10 +158,12 @@ nlohmann::json Home::list_until(const std::string& what,
                                 const std::function<bool(const nlohmann::json&)>& good,
                                 double seconds) {
   nlohmann::json rows;
-  wait_until([&] {
-    rows = list(what);
-    return rows.is_array() && good(rows);
-  }, seconds);
+  wait_until(
+      [&] {
+        rows = list(what);
+        return rows.is_array() && good(rows);
+      },
+      seconds);
   return rows;
 }
 

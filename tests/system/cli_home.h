@@ -16,7 +16,7 @@
 namespace rondo::cli_test {
 
 struct Ran {
-  int code = -1;          // 128 + n: killed by signal n
+  int code = -1;  // 128 + n: killed by signal n
   std::string out;
   std::string err;
   double seconds = 0;
@@ -31,10 +31,10 @@ class Beside {
   Beside(const Beside&) = delete;
   Beside& operator=(const Beside&) = delete;
 
-  void say(const std::string& line) const;             // into its stdin
-  [[nodiscard]] bool waits_for(const std::string& words, double seconds = 30) const;   // on stdout
+  void say(const std::string& line) const;  // into its stdin
+  [[nodiscard]] bool waits_for(const std::string& words, double seconds = 30) const;  // on stdout
   void signal(int number) const;
-  int end(double seconds = 30);                        // waits for it; its code; -1: it did not end
+  int end(double seconds = 30);  // waits for it; its code; -1: it did not end
   [[nodiscard]] std::string out() const;
   [[nodiscard]] std::string err() const;
   [[nodiscard]] pid_t pid() const { return pid_; }
@@ -57,7 +57,7 @@ class Home {
   [[nodiscard]] std::map<std::string, std::string>& environment() { return environment_; }
   Ran rondo(const std::vector<std::string>& arguments);
   std::unique_ptr<Beside> beside(const std::vector<std::string>& command);
-  nlohmann::json list(const std::string& what);        // rondo list WHAT -o json; null on failure
+  nlohmann::json list(const std::string& what);  // rondo list WHAT -o json; null on failure
   // Asks again until `good` holds for what is listed; the last answer.
   nlohmann::json list_until(const std::string& what,
                             const std::function<bool(const nlohmann::json&)>& good,

@@ -22,18 +22,18 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-const std::vector<std::string> kQuickTimes = {"--heartbeat", "0.2", "--suspect", "0.6",
-                                              "--term", "1.5"};
+const std::vector<std::string> kQuickTimes = {"--heartbeat", "0.2",    "--suspect",
+                                              "0.6",         "--term", "1.5"};
 
-std::vector<std::string> with(std::vector<std::string> first, const std::vector<std::string>& more) {
+std::vector<std::string> with(std::vector<std::string> first,
+                              const std::vector<std::string>& more) {
   first.insert(first.end(), more.begin(), more.end());
   return first;
 }
 
 std::size_t count(const json& rows, const std::string& key, const std::string& value) {
-  return static_cast<std::size_t>(std::count_if(rows.begin(), rows.end(), [&](const json& row) {
-    return row.value(key, "") == value;
-  }));
+  return static_cast<std::size_t>(std::count_if(
+      rows.begin(), rows.end(), [&](const json& row) { return row.value(key, "") == value; }));
 }
 
 json row_named(const json& rows, const std::string& name, const std::string& state = "alive") {
@@ -104,14 +104,12 @@ TEST_F(CliTest, APausedNodeThatWasDeclaredDeadStartsAgainAsAnother) {
   ASSERT_TRUE(victim.is_object());
   const pid_t pid = victim["pid"].get<pid_t>();
   ASSERT_EQ(::kill(pid, SIGSTOP), 0);
-  const json stopped = home_.list_until("nodes", [](const json& rows) {
-    return count(rows, "state", "dead") == 1;
-  });
+  const json stopped =
+      home_.list_until("nodes", [](const json& rows) { return count(rows, "state", "dead") == 1; });
   EXPECT_EQ(row_named(stopped, "n2", "dead")["id"], victim["id"]) << stopped;
   ASSERT_EQ(::kill(pid, SIGCONT), 0);
-  const json nodes = home_.list_until("nodes", [&](const json& rows) {
-    return row_named(rows, "n2").is_object();
-  });
+  const json nodes = home_.list_until(
+      "nodes", [&](const json& rows) { return row_named(rows, "n2").is_object(); });
   EXPECT_NE(row_named(nodes, "n2")["id"], victim["id"]) << nodes;
   EXPECT_FALSE(alive(pid));
 }
@@ -154,7 +152,7 @@ TEST_F(CliTest, AKilledActorsWorkerStartsAgainAndItsLogStays) {
   EXPECT_EQ(after["restarts"], 1);
   EXPECT_GT(after["incarnation"], before["incarnation"]);
   for (const std::string& id : {std::string("c"), after["id"].get<std::string>(),
-                               std::to_string(after["pid"].get<int>())}) {
+                                std::to_string(after["pid"].get<int>())}) {
     const Ran logs = home_.rondo({"logs", id});
     EXPECT_EQ(logs.code, 0) << logs.err;
     EXPECT_NE(logs.out.find("a counter is born"), std::string::npos) << logs.out;
@@ -171,9 +169,8 @@ TEST_F(CliTest, AKilledDriverEndsItsJobAndItsWorkers) {
   const auto program = driver();
   ASSERT_EQ(home_.list("jobs").at(0)["state"], "running");
   program->signal(SIGKILL);
-  const json jobs = home_.list_until("jobs", [](const json& rows) {
-    return count(rows, "state", "ended") == 1;
-  }, 10);
+  const json jobs = home_.list_until(
+      "jobs", [](const json& rows) { return count(rows, "state", "ended") == 1; }, 10);
   EXPECT_EQ(count(jobs, "state", "ended"), 1u) << jobs;
   EXPECT_TRUE(home_.list_until("workers", [](const json& rows) { return rows.empty(); }).empty());
 }
@@ -185,7 +182,7 @@ TEST_F(CliTest, CtrlCEndsEverythingAndSoDoesItsSecondOne) {
   expect_nothing_left();
   up(1);
   const pid_t node = home_.list("nodes").at(0)["pid"].get<pid_t>();
-  ::kill(node, SIGSTOP);   // it cannot end by itself
+  ::kill(node, SIGSTOP);  // it cannot end by itself
   up_->signal(SIGINT);
   ::poll(nullptr, 0, 300);
   EXPECT_TRUE(alive(up_->pid()));
@@ -294,7 +291,8 @@ TEST_F(CliTest, APortInUseIsTheMachinesFault) {
 }
 
 TEST_F(CliTest, AddressesBeyondThisMachineAreRefusedInWords) {
-  for (const char* address : {"tcp://0.0.0.0:4000", "tcp://10.0.0.1:4000", "http://x", "nonsense"}) {
+  for (const char* address :
+       {"tcp://0.0.0.0:4000", "tcp://10.0.0.1:4000", "http://x", "nonsense"}) {
     const Ran refused = home_.rondo({"up", "--listen", address});
     EXPECT_EQ(refused.code, 2) << address << refused.err;
     EXPECT_NE(refused.err.find(address), std::string::npos) << refused.err;
@@ -325,10 +323,17 @@ TEST_F(CliTest, MistypedVerbsAndFlagsAreUsage) {
   const Ran verb = home_.rondo({"statsu"});
   EXPECT_EQ(verb.code, 2);
   EXPECT_NE(verb.err.find("did you mean \"rondo status\"?"), std::string::npos) << verb.err;
-  for (const std::vector<std::string>& words : std::vector<std::vector<std::string>>{
-           {}, {"up", "--nodse", "2"}, {"up", "--nodes", "0"}, {"list"}, {"list", "shoes"},
-           {"logs"}, {"status", "-o", "xml"}, {"up", "--term", "1", "--suspect", "2"},
-           {"node", "--cpus", "-1"}, {"--frobnicate"}}) {
+  for (const std::vector<std::string>& words :
+       std::vector<std::vector<std::string>>{{},
+                                             {"up", "--nodse", "2"},
+                                             {"up", "--nodes", "0"},
+                                             {"list"},
+                                             {"list", "shoes"},
+                                             {"logs"},
+                                             {"status", "-o", "xml"},
+                                             {"up", "--term", "1", "--suspect", "2"},
+                                             {"node", "--cpus", "-1"},
+                                             {"--frobnicate"}}) {
     const Ran wrong = home_.rondo(words);
     EXPECT_EQ(wrong.code, 2) << testing::PrintToString(words) << wrong.err;
     EXPECT_TRUE(wrong.err.starts_with("rondo: ")) << wrong.err;

@@ -63,19 +63,21 @@ class LocalClusterTest : public testing::Test {
     EXPECT_TRUE(driver_->expect<core::JobStarted>().has_value());
     return job;
   }
-  std::optional<core::LeaseGrant> lease(const core::JobSpec& job, std::uint64_t request) {
+  std::optional<core::LeaseGrant> lease(const core::JobSpec& job, std::uint64_t request,
+                                        unsigned node = 0) {
     core::LeaseRequest ask;
     ask.request = RequestId{request};
     ask.owner = driver_->self();
     ask.job = job.id;
     ask.shape.cpu_milli = 1000;
     ask.owner_node = welcome_.node;
-    driver_->send(cluster_->node().id, ask);
+    driver_->learn(cluster_->node(node));
+    driver_->send(cluster_->node(node).id, ask);
     return driver_->expect<core::LeaseGrant>();
   }
-  std::int64_t pid_of(ProcessId worker) {
-    auto client = ControlClient::connect({cluster_->node().address, {},
-                                          cluster_->socket_folder(), ""});
+  std::int64_t pid_of(ProcessId worker, unsigned node = 0) {
+    auto client =
+        ControlClient::connect({cluster_->node(node).address, {}, cluster_->socket_folder(), ""});
     if (!client) return 0;
     auto text = client.value()->inspect("workers");
     if (!text) return 0;
@@ -126,7 +128,7 @@ TEST_F(LocalClusterTest, SaysWithinAMomentThatAWorkerWasKilledAndWhatItHadBegun)
   const TimeNs before = boot_time();
   ::kill(static_cast<pid_t>(pid), SIGKILL);
   auto died = driver_->expect<core::ProcessDied>();
-  while (died && died->process != grant->worker.id)   // the verb that asked for the pid ends too
+  while (died && died->process != grant->worker.id)  // the verb that asked for the pid ends too
     died = driver_->expect<core::ProcessDied>();
   ASSERT_TRUE(died.has_value());
   EXPECT_LT(boot_time() - before, milliseconds(500));
@@ -180,14 +182,31 @@ TEST_F(LocalClusterTest, WorkersLinesReachTheDriversStderrWithTheirOrigin) {
   EXPECT_NE(shown.find("speaks"), std::string::npos) << shown;
 }
 
-TEST_F(LocalClusterTest, TwoNodesListTheirMachineAndFetchTheExecutableOnce) {
+TEST_F(LocalClusterTest, ASecondNodeFetchesTheExecutableAndRunsItsOwnCopy) {
+  start(2);
+  join();
+  const core::JobSpec job = start_job();
+  std::vector<fs::path> copies;
+  for (unsigned node : {0u, 1u}) {
+    const auto grant = lease(job, 2 + node, node);
+    ASSERT_TRUE(grant.has_value()) << node;
+    const std::int64_t pid = pid_of(grant->worker.id, node);
+    ASSERT_GT(pid, 0) << node;
+    copies.push_back(fs::read_symlink("/proc/" + std::to_string(pid) + "/exe"));
+  }
+  EXPECT_NE(copies[0].string().find("/nodes/n1/cache/"), std::string::npos) << copies[0];
+  EXPECT_NE(copies[1].string().find("/nodes/n2/cache/"), std::string::npos) << copies[1];
+  EXPECT_EQ(copies[0].filename(), copies[1].filename());  // the hash of its bytes
+}
+
+TEST_F(LocalClusterTest, TheHeadListsItsNodesAndOneOfThisMachineIsFound) {
   start(2);
   join();
   auto head = ControlClient::connect({cluster_->head().address, {}, cluster_->socket_folder(), ""});
   ASSERT_TRUE(head.ok()) << head.error().what();
   EXPECT_TRUE(head.value()->is_head());
   std::string nodes;
-  for (int tries = 0; tries < 100; ++tries) {   // the second one joins in its own time
+  for (int tries = 0; tries < 100; ++tries) {  // the second one joins in its own time
     auto text = head.value()->inspect("nodes");
     ASSERT_TRUE(text.ok()) << text.error().what();
     nodes = text.value();
@@ -198,7 +217,7 @@ TEST_F(LocalClusterTest, TwoNodesListTheirMachineAndFetchTheExecutableOnce) {
   const ClusterPlace place{cluster_->head().address, {}, cluster_->socket_folder(), ""};
   const auto node = find_local_node(place);
   ASSERT_TRUE(node.ok()) << node.error().what();
-  EXPECT_TRUE(*&node.value() == cluster_->node(0) || node.value() == cluster_->node(1));
+  EXPECT_TRUE(node.value() == cluster_->node(0) || node.value() == cluster_->node(1));
 }
 
 TEST_F(LocalClusterTest, AKilledProcessLeavesNothingThatTheNextStartDoesNotRemove) {
@@ -233,7 +252,7 @@ TEST_F(LocalClusterTest, IsUpQuicklyAndSmall) {
   while (std::getline(status, line) && !line.starts_with("VmRSS")) {
   }
   std::printf("up in %.1f ms, %s\n", static_cast<double>(up.ns) / 1e6, line.c_str());
-  EXPECT_LT(up, seconds(2));   // 200 ms on a quiet machine
+  EXPECT_LT(up, seconds(2));  // 200 ms on a quiet machine
 }
 
 // The victim of the test above: a cluster with one worker, until it is killed.
@@ -255,11 +274,11 @@ int be_a_cluster(const char* home) {
   driver.send(cluster.value()->node().id, ask);
   const auto grant = driver.expect<core::LeaseGrant>();
   if (!grant) return 1;
-  auto client = ControlClient::connect({cluster.value()->node().address, {},
-                                        cluster.value()->socket_folder(), ""});
+  auto client = ControlClient::connect(
+      {cluster.value()->node().address, {}, cluster.value()->socket_folder(), ""});
   auto text = client.value()->inspect("workers");
-  const std::size_t at = text.value().find("\"pid\":", text.value().find(
-                                                          to_string(grant->worker.id)));
+  const std::size_t at =
+      text.value().find("\"pid\":", text.value().find(to_string(grant->worker.id)));
   {
     std::ofstream out(std::string(home) + "/up.part");
     out << std::strtoll(text.value().c_str() + at + 6, nullptr, 10) << "\n";

@@ -29,9 +29,7 @@ class LogForwarderTest : public testing::Test {
     logs_.reset();
     fs::remove_all(folder_);
   }
-  void append(const std::string& text) {
-    std::ofstream(folder_ / "w.log", std::ios::app) << text;
-  }
+  void append(const std::string& text) { std::ofstream(folder_ / "w.log", std::ios::app) << text; }
   std::vector<std::string> wait_for(std::size_t count) {
     std::unique_lock lock(mutex_);
     came_.wait_for(lock, std::chrono::seconds(20), [&] { return lines_.size() >= count; });

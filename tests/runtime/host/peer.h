@@ -12,8 +12,8 @@
 #include <rondo/net/zmq_transport.h>
 #include <rondo/wire/station.h>
 
-// A bare process of the cluster, driven by hand: what a test says and hears as a driver or a worker,
-// without the engine.
+// A bare process of the cluster, driven by hand: what a test says and hears as a driver or a
+// worker, without the engine.
 
 namespace rondo::host::test {
 
