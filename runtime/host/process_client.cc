@@ -225,6 +225,9 @@ Buffer ProcessHost::open_stored(const CellRef& cell, std::optional<DurationNs> t
 // -----------------------------------------------------------------------------------------------------------------
 
 detail::ActorFound ProcessHost::find(const std::string& name) {
+  if (name.size() > limits::kNameBytesMax) {
+    throw Error(ErrorCode::kNotFound, "no actor has a name of more than 200 bytes");
+  }
   Order order;
   order.kind = Order::Kind::kFind;
   order.name = name;

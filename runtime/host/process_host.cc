@@ -20,6 +20,8 @@ namespace {
 constexpr DurationNs kRing =
     microseconds(200);  // a poll longer than this must be woken for letters
 constexpr DurationNs kLong = seconds(10);
+constexpr DurationNs kLook =
+    milliseconds(20);  // how often a silent worker looks whether it may speak
 
 }  // namespace
 
@@ -170,7 +172,7 @@ void ProcessHost::turn(DurationNs timeout) {
   hear_self();
   flush();
   if (filled_ || !runs_.empty()) timeout = {};  // somebody has something to do already
-  DurationNs patience = until_deadline(timeout);
+  DurationNs patience = until_deadline(silent_ ? std::min(timeout, kLook) : timeout);
   if (patience > kRing && !chair_.fall_asleep(box_full_)) patience = {};
   frames_.clear();
   transport_.poll(patience, frames_);
@@ -214,8 +216,8 @@ void ProcessHost::tell_fills() {
 }
 
 void ProcessHost::flush() {
-  if (options_.marks && !options_.marks->may_speak(boot_time()))
-    return;  // the node's membership term ran out: silent
+  silent_ = options_.marks && !options_.marks->may_speak(boot_time());
+  if (silent_) return;  // the node's membership term ran out
   if (!station_.wants_flush()) return;
   out_.clear();
   station_.flush(boot_time(), out_);
@@ -351,8 +353,9 @@ void ProcessHost::lose_node() {
   chair_.take();
   if (connected_) {
     connected_ = false;
-    machine_.fail_everything({ErrorCode::kUnavailable, "this program's node at " + options_.node.address +
-                                                           " died; start the program again"});
+    machine_.fail_everything(
+        {ErrorCode::kUnavailable,
+         "this program's node at " + options_.node.address + " died; start the program again"});
     tell_fills();
   }
   chair_.leave();

@@ -56,8 +56,8 @@ class ProcessHost final : public detail::Client, private core::ProcessPort, priv
   Result<void> start_job(const core::JobSpec&, DurationNs limit);
   void serve();  // workers: executes what comes, until the process ends
   [[nodiscard]] core::Peer peer() const { return options_.self; }
-  [[nodiscard]] std::int64_t node_pid() const { return node_pid_; }   // after connect
-  void lose_node();                        // drivers: the node died; everything fails with kUnavailable
+  [[nodiscard]] std::int64_t node_pid() const { return node_pid_; }  // after connect
+  void lose_node();  // drivers: the node died; everything fails with kUnavailable
   void stop(const std::string& reason);  // drivers: goodbye; nothing stays pending
 
   // detail::Client
@@ -157,7 +157,8 @@ class ProcessHost final : public detail::Client, private core::ProcessPort, priv
   core::Failure failure_of_exception(const std::string& what);
   [[nodiscard]] const detail::Entries& entries() const;
   void construct_actor(const core::CreateActor&);
-  std::vector<detail::ArgumentView> read_arguments(ByteView payload, std::span<const CellRef> refs);
+  std::vector<detail::ArgumentView> read_arguments(ByteView payload, const SharedBytes& frame,
+                                                   std::span<const CellRef> refs);
   void wait_in_run(ThreadRun&, std::span<const CellRef>, std::size_t count, TimeNs deadline);
   void drive_until_ready(std::span<const CellRef>, std::size_t count, TimeNs deadline);
   core::GrantAnswer ask(Order, std::optional<DurationNs> timeout);
@@ -192,6 +193,7 @@ class ProcessHost final : public detail::Client, private core::ProcessPort, priv
   std::deque<std::variant<core::Message, core::Incoming, SelfReply>> to_self_;
   TimeNs last_flush_;
   bool filled_ = false;
+  bool silent_ = false;   // past the node's membership term nothing is sent
   int hands_coming_ = 0;  // executors called or started for what waits in runs_
   int executors_ = 0;     // threads; those that execute or wait included
   std::string end_cause_;

@@ -166,13 +166,13 @@ class ProcessHost::Sink final : public detail::ResultSink {
 // -----------------------------------------------------------------------------------------------------------------
 
 std::vector<detail::ArgumentView> ProcessHost::read_arguments(ByteView payload,
+                                                              const SharedBytes& frame,
                                                               std::span<const CellRef> refs) {
   std::vector<detail::ArgumentView> out;
   const auto bad = [] {
     return Error(ErrorCode::kInvalid,
                  "a call's arguments do not decode; its sender is of another build");
   };
-  const auto no_owner = [](const void*) {};
   std::size_t at = 0;
   while (at < payload.size()) {
     core::ArgumentHeader head;
@@ -196,8 +196,7 @@ std::vector<detail::ArgumentView> ProcessHost::read_arguments(ByteView payload,
       out.push_back({open(refs[stored.object_ref], std::nullopt), refs.subspan(stored.first_ref)});
     } else {
       if (first > refs.size()) throw bad();
-      out.push_back({Buffer(bytes, std::shared_ptr<const void>(bytes.data(), no_owner)),
-                     refs.subspan(first)});
+      out.push_back({Buffer(bytes, frame), refs.subspan(first)});
     }
   }
   return out;
@@ -211,7 +210,8 @@ core::Outcome ProcessHost::carry_out(const core::Incoming& call, std::span<const
     const detail::Body& body =
         task ? entries().task(call.head.function).body : entries().method(call.head.function).body;
     if (!task && !actor_) throw Error(ErrorCode::kInvalid, "this worker has no actor");
-    const std::vector<detail::ArgumentView> arguments = read_arguments(call.payload, refs);
+    const std::vector<detail::ArgumentView> arguments =
+        read_arguments(call.payload, call.frame, refs);
     Context context(*session_);
     detail::CallFrame frame{context, arguments, sink, actor_.get()};
     body(frame);
@@ -233,8 +233,10 @@ core::Failure ProcessHost::failure_of_exception(const std::string& what) {
       code = ErrorCode::kInvalid;  // a cycle of waits unwinds as what it is
   } catch (...) {
   }
-  return {code, "'" + what + "' on " + options_.label + " (pid " + std::to_string(::getpid()) +
-                    ") failed: " + detail::describe_current_exception()};
+  std::string text = "'" + what + "' on " + options_.label + " (pid " + std::to_string(::getpid()) +
+                     ") failed: " + detail::describe_current_exception();
+  if (text.size() > limits::kErrorBytesMax) text.resize(limits::kErrorBytesMax);
+  return {code, std::move(text)};
 }
 
 void ProcessHost::execute(core::RunId id) {
@@ -261,9 +263,10 @@ void ProcessHost::execute(core::RunId id) {
 
 void ProcessHost::construct_actor(const core::CreateActor& birth) {
   const core::ActorSpec& spec = birth.spec;
+  const SharedBytes arguments_bytes = share(spec.arguments);
   std::vector<core::RefEntry> refs_in;
   ByteView payload;
-  const bool whole = core::read_spawn_arguments(spec.arguments, payload, refs_in);
+  const bool whole = core::read_spawn_arguments(*arguments_bytes, payload, refs_in);
   const std::vector<CellRef> refs = machine_.borrow_all(refs_in);
   const std::string name = spec.class_name + (spec.name.empty() ? "" : " " + spec.name);
   options_.label = "actor " + name;
@@ -274,7 +277,8 @@ void ProcessHost::construct_actor(const core::CreateActor& birth) {
   std::optional<core::Failure> failure;
   try {
     if (!whole) throw Error(ErrorCode::kInvalid, "its arguments do not decode");
-    const std::vector<detail::ArgumentView> arguments = read_arguments(payload, refs);
+    const std::vector<detail::ArgumentView> arguments =
+        read_arguments(payload, arguments_bytes, refs);
     Context context(*session_);
     core::Outcome unused;
     Sink sink(*this, unused);
