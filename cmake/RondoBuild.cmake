@@ -10,7 +10,8 @@ set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)   # `rondo X` finds 
 if(NOT CMAKE_BUILD_TYPE)
   set(CMAKE_BUILD_TYPE Release)
 endif()
-set(CMAKE_CXX_FLAGS_RELEASE "-O2 -g1")
+set(RONDO_RELEASE_FLAGS "-O2 -g1" CACHE STRING "How a release is compiled")
+set(CMAKE_CXX_FLAGS_RELEASE "${RONDO_RELEASE_FLAGS}")
 set(CMAKE_CXX_FLAGS_RELWITHDEBINFO "-O1 -g1")   # the sanitizers: readable stacks, half the time
 
 find_program(RONDO_CCACHE ccache)
