@@ -47,10 +47,6 @@ train() {
     --epochs "$epochs" --seed 1 --out "$out/model" -o json >"$events"
 }
 
-train_alone() {
-  "$rondo-train" --text "$text" --epochs "$epochs" --seed 1 --out "$out/model" -o json >"$events"
-}
-
 kill_a_worker() {
   local actor pid
   actor=$("$rondo" list actors -o json | objects | grep '"pid": *[1-9]' | head -n 1)
@@ -113,20 +109,9 @@ with_a_cluster() {
   [ -n "$restarted" ] || rondo_fail "no restart was reported after the kill of $killed" "$events"
 }
 
-in_one_process() {
-  say "training in one process, $text_bytes characters    log: $logs/train.log"
-  killed=nobody
-  rondo_spawn "$logs/train.log" train_alone
-  trainer=$spawned
-  follow
-  rondo_wait "$trainer" || rondo_fail "training failed" "$logs/train.log"
-}
-
 rondo_start quickstart
 rondo_packages
-programs=(rondo-train rondo-sample)
-if [ -f "$root/runtime/cli/CMakeLists.txt" ]; then programs+=(rondo); fi
-rondo_build release "${programs[@]}"
+rondo_build release rondo rondo-train rondo-sample
 began=$SECONDS
 out="$root/build/quickstart/$(date +%Y%m%d-%H%M%S)-$$"
 text="$out/bible.txt" events="$out/train.jsonl" rondo="$build/bin/rondo"
@@ -136,7 +121,7 @@ export RONDO_HOME="$tmp/home"   # a cluster of its own: others on this machine a
 killed='' restarted='' val_loss='' half=0
 
 rondo_phase "text" make_text
-if [ -x "$rondo" ]; then with_a_cluster; else in_one_process; fi
+with_a_cluster
 
 say "what it writes:"
 "$rondo-sample" "$out/model/best.safetensors" --length 400 --temperature 0.7 --seed 1 |
