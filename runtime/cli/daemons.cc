@@ -1,3 +1,4 @@
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <charconv>
@@ -29,6 +30,14 @@ namespace rondo::cli {
 namespace {
 
 bool is_tcp(const std::string& address) { return address.starts_with("tcp://"); }
+
+// Every worker, extent and peer takes descriptors: as many as this user may have.
+void raise_limits() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= limit.rlim_max) return;
+  limit.rlim_cur = limit.rlim_max;
+  if (::setrlimit(RLIMIT_NOFILE, &limit) != 0) log_warn("the limit of descriptors stays low");
+}
 
 store::ClusterFolder enter(const std::string& name) {
   const std::string home = need(store::open_home(), kMachine);
@@ -90,6 +99,7 @@ void check(const ClusterOptions& o) {
 int run_head(const ClusterOptions& o) {
   check(o);
   log_open("head");
+  raise_limits();
   std::atomic<int> signal{0};
   std::unique_ptr<host::HeadHost> head;
   std::mutex mutex;
@@ -184,6 +194,7 @@ host::NodeHostOptions options_for(const NodeOptions& o, const Seat& seat,
 
 int run_node(const NodeOptions& o) {
   log_open(o.name.empty() ? "node" : "node " + o.name);
+  raise_limits();
   std::atomic<int> signal{0};
   std::unique_ptr<host::NodeHost> node;
   std::mutex mutex;

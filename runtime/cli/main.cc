@@ -2,6 +2,7 @@
 // verb X is the program rondo-X, found beside this one and then in PATH, as git does.
 
 #include <CLI/CLI.hpp>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <string>
@@ -141,6 +142,7 @@ int run(int argc, char** argv) {
 }  // namespace rondo::cli
 
 int main(int argc, char** argv) {
+  std::signal(SIGPIPE, SIG_IGN);   // `rondo up | head` ends the reader, not the cluster
   rondo::log_open("rondo");
   try {
     return rondo::cli::run(argc, argv);

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <utility>
 
 #include <rondo/base/log.h>
@@ -11,6 +12,10 @@
 #include <rondo/host/release.h>
 
 namespace rondo::host {
+
+namespace {
+constexpr std::size_t kClientsMax = 1'024;
+}  // namespace
 
 HeadHost::~HeadHost() = default;
 
@@ -67,16 +72,22 @@ void HeadHost::on_start(TimeNs now, core::Effects& out) {
 void HeadHost::on_message(TimeNs now, ProcessId from, const core::Message& message,
                           core::Effects& out) {
   if (failure_) return;
-  if (const auto* hello = std::get_if<core::Hello>(&message)) {
-    if (hello->role == core::Role::kClient) clients_[from] = hello->self;
-  } else if (const auto* ask = std::get_if<core::Inspect>(&message)) {
-    asking_[from] = ask->request;
+  const auto* hello = std::get_if<core::Hello>(&message);
+  if (hello != nullptr && hello->role == core::Role::kClient) {
+    if (std::find(clients_.begin(), clients_.end(), from) == clients_.end())
+      clients_.push_back(from);
+    if (clients_.size() > kClientsMax) forget_client(clients_.front(), out);
   }
+  if (const auto* ask = std::get_if<core::Inspect>(&message)) asking_[from] = ask->request;
   head_->on_message(now, from, message, out);
-  if (std::holds_alternative<core::Goodbye>(message) && clients_.erase(from) > 0) {
-    asking_.erase(from);
-    out.add(core::Forget{from});
-  }
+  if (std::holds_alternative<core::Goodbye>(message)) forget_client(from, out);
+}
+
+// It said goodbye, or was killed long ago: nobody tells the head of a client's death.
+void HeadHost::forget_client(ProcessId client, core::Effects& out) {
+  if (std::erase(clients_, client) == 0) return;
+  asking_.erase(client);
+  out.add(core::Forget{client});
 }
 
 void HeadHost::on_broken(TimeNs now, ProcessId peer, const std::string&, core::Effects& out) {

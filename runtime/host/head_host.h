@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <memory>
 #include <optional>
@@ -63,6 +64,7 @@ class HeadHost final : private Daemon {
   void end_turn(TimeNs now) override;
 
   void look_at_store(TimeNs now, core::Effects& out);
+  void forget_client(ProcessId client, core::Effects& out);
   void end(core::Failure failure);
 
   Options options_;
@@ -71,7 +73,7 @@ class HeadHost final : private Daemon {
   store::ControlRows rows_;                // until on_start
   store::ControlBatch batch_;              // of this turn
   std::map<ProcessId, RequestId> asking_;  // clients whose question is not answered yet
-  std::map<ProcessId, core::Peer> clients_;
+  std::deque<ProcessId> clients_;  // the oldest is forgotten when there are too many
   std::optional<core::Failure> failure_;
   std::atomic<bool> look_posted_{false};
   std::unique_ptr<store::ControlStore> store_;  // last: its thread posts to the loop

@@ -19,7 +19,7 @@ namespace {
 constexpr DurationNs kSeekFirst = milliseconds(200);  // the head's id is not known yet
 constexpr DurationNs kSeekAgain = milliseconds(250);
 constexpr std::size_t kLogLinesBytes = std::size_t{32} << 10;
-constexpr std::size_t kActorLogsMax = 65'536;
+constexpr std::size_t kDeadLogsMax = 1'000;
 }  // namespace
 
 NodeHost::NodeHost(Options options)
@@ -143,6 +143,7 @@ void NodeHost::on_message(TimeNs now, ProcessId from, const core::Message& messa
     const auto local = locals_.find(from);
     if (local != locals_.end() && local->second == core::Role::kClient) {
       locals_.erase(local);
+      workers_->forget_other(from);
       out.add(core::Forget{from});
     }
   }
@@ -156,8 +157,7 @@ void NodeHost::met(TimeNs now, const core::Hello& hello, core::Effects& out) {
     node_->on_message(now, process, hello, out);
     return;
   }
-  const bool lives =
-      hello.role == core::Role::kClient || workers_->watch_other(process, hello.pid).ok();
+  const bool lives = workers_->watch_other(process, hello.pid).ok();
   node_->on_message(now, process, hello, out);
   if (!lives) gone(now, {process, false, {}, "is gone", {}}, out);
 }
@@ -206,18 +206,30 @@ void NodeHost::look_at_processes(TimeNs now, core::Effects& out) {
     const WorkerProcesses::Worker* worker = workers_->find(id);
     if (worker == nullptr) continue;  // gone in the same look
     if (logs_) logs_->follow(id, worker->job.id, worker->label, worker->pid, worker->log_path);
-    if (worker->actor && actor_logs_.size() < kActorLogsMax) actor_logs_[worker->actor] = id;
+    if (worker->actor) actor_logs_[worker->actor] = id;
   }
   for (const WorkerProcesses::Gone& each : changes.gone) gone(now, each, out);
 }
 
 void NodeHost::gone(TimeNs now, const WorkerProcesses::Gone& gone, core::Effects& out) {
-  if (gone.worker && logs_) logs_->finish(gone.process);
+  if (gone.worker) {
+    if (logs_) logs_->finish(gone.process);
+    keep_log(gone.process);
+  }
   holds_.remove(gone.process);
   locals_.erase(gone.process);
   if (!failure_) node_->on_process_exited(now, gone.process, gone.cause, gone.begun, out);
   if (gone.worker) forget_job(gone.job);
   if (!unheld_.empty()) look_at_unheld(now, out);
+}
+
+// The dead's logs stay for people to read: the latest of them.
+void NodeHost::keep_log(ProcessId worker) {
+  dead_logs_.push_back(worker);
+  if (dead_logs_.size() <= kDeadLogsMax) return;
+  ::unlink(workers_->log_path(dead_logs_.front()).c_str());
+  std::erase_if(actor_logs_, [&](const auto& log) { return log.second == dead_logs_.front(); });
+  dead_logs_.pop_front();
 }
 
 void NodeHost::forget_job(JobId job) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -109,6 +110,7 @@ class NodeHost final : private Daemon {
   void gone(TimeNs now, const WorkerProcesses::Gone& gone, core::Effects& out);
   void look_at_unheld(TimeNs now, core::Effects& out);
   void forget_job(JobId job);
+  void keep_log(ProcessId worker);
   void show(const WorkerLines& lines);
   [[nodiscard]] core::Inspected log_of(const core::ShowLog& wanted) const;
   void end(core::Failure failure);
@@ -128,6 +130,7 @@ class NodeHost final : private Daemon {
   std::map<JobId, core::Peer> drivers_;      // of the jobs that have workers here
   std::set<JobId> ended_jobs_;               // whose workers are not all gone yet
   std::map<ActorId, ProcessId> actor_logs_;  // the latest worker of each actor
+  std::deque<ProcessId> dead_logs_;          // workers that ended, whose logs are still there
   std::shared_ptr<store::GenerationBoard> board_;
   std::unique_ptr<store::ExtentServer> extents_;
   store::HoldScanner holds_;

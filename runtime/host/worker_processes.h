@@ -73,6 +73,7 @@ class WorkerProcesses {
 
   // A driver or client of this machine. kNotFound: it is gone already.
   Result<void> watch_other(ProcessId process, std::int64_t pid);
+  void forget_other(ProcessId process) { watcher_.forget(process); }
   [[nodiscard]] Changes poll();
 
   void set_term_end(TimeNs end);  // of all, and of those to come

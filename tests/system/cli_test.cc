@@ -145,6 +145,9 @@ TEST_F(CliTest, AKilledActorsWorkerStartsAgainAndItsLogStays) {
   up(1);
   const auto program = driver();
   const json before = home_.list("actors").at(0);
+  const std::string line = "(Counter c, n1, pid " + before["pid"].dump() + ") a counter is born";
+  EXPECT_TRUE(wait_until([&] { return program->err().find(line) != std::string::npos; }, 5))
+      << program->err();
   ASSERT_EQ(::kill(before["pid"].get<pid_t>(), SIGKILL), 0);
   program->say("add");
   EXPECT_TRUE(program->waits_for("sum 1", 20)) << program->err();
@@ -315,6 +318,21 @@ TEST_F(CliTest, NoneOrSeveralClustersAreListedWithCode4) {
   const std::string other = "ipc://" + home_.path() + "/other/s/head";
   EXPECT_EQ(home_.rondo({"down", "--address", other}).code, 0);
   EXPECT_EQ(home_.list("nodes").size(), 1u);
+}
+
+TEST_F(CliTest, AHomeThatCannotHoldAClusterIsTheMachinesFault) {
+  home_.environment()["RONDO_HOME"] = home_.path() + std::string(100, 'x');
+  const Ran far = home_.rondo({"up"});
+  EXPECT_EQ(far.code, 5);
+  EXPECT_NE(far.err.find("RONDO_HOME"), std::string::npos) << far.err;
+  const fs::path open = fs::path(home_.path()).parent_path() / "open";
+  fs::create_directories(open);
+  fs::permissions(open, fs::perms::all);
+  home_.environment()["RONDO_HOME"] = open.string();
+  const Ran loose = home_.rondo({"up"});
+  EXPECT_EQ(loose.code, 5);
+  EXPECT_NE(loose.err.find("chmod 700"), std::string::npos) << loose.err;
+  EXPECT_EQ(home_.rondo({"status"}).code, 4);
 }
 
 // ---- usage -------------------------------------------------------------------------------------
