@@ -30,7 +30,7 @@ class TestPeer final : private wire::Handler {
 
   // The next message of this type, or nullopt after `limit`. Others stay.
   template <class T>
-  std::optional<T> expect(DurationNs limit = seconds(20)) {
+  std::optional<T> expect(DurationNs limit = seconds(60)) {
     const TimeNs end = boot_time() + limit;
     for (;;) {
       for (auto it = heard_.begin(); it != heard_.end(); ++it) {
