@@ -147,7 +147,7 @@ void ActorClient::on_update(TimeNs now, const ActorUpdate& update, std::vector<C
 void ActorClient::settle(Actor& actor, const ProcessDied& death, std::vector<Call*>& failed) {
   std::uint64_t begun = death.process ? 0 : UINT64_MAX;
   for (const BegunMark& mark : death.begun) {
-    if (mark.caller == self_) begun = mark.number;
+    if (mark.caller == self_ || !mark.caller) begun = mark.number;
   }
   while (Call* call = actor.sent.back(calls_)) {  // newest first: each goes to the queue's front
     if (death.process && call->to != death.process) return;

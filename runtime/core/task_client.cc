@@ -191,7 +191,7 @@ void TaskClient::on_process_died(TimeNs, const ProcessDied& death, std::vector<C
       }
       std::uint64_t begun = death.process ? 0 : UINT64_MAX;
       for (const BegunMark& mark : death.begun) {
-        if (mark.caller == options_.self.id) begun = mark.number;
+        if (mark.caller == options_.self.id || !mark.caller) begun = mark.number;
       }
       while (Call* call =
                  lease.sent.back(calls_)) {  // newest first: each goes to the queue's front
