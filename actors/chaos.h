@@ -5,8 +5,9 @@
 
 #include <rondo/actors/stage_actor.h>
 
-// Kills on purpose, for tests and demonstrations (rondo train --chaos SEED): a schedule of worker deaths, each aimed at a
-// phase of a step, drawn from a seed. The worker really ends by SIGKILL; nothing else differs from a run without.
+// Kills on purpose, for tests and demonstrations (rondo train --chaos SEED): a schedule of worker
+// deaths, each aimed at a phase of a step, drawn from a seed. The worker really ends by SIGKILL;
+// nothing else differs from a run without.
 //
 // A plain machine: it decides, the group carries out. One thread.
 
@@ -24,9 +25,9 @@ class Chaos {
 
   // Before a step is first tried: who is to die in it.
   std::vector<Strike> before_step(std::int64_t step);
-  // In the recovery from a planned death: whether the newborn is to die again, and where (kNone: not).
-  // A newborn that dies in Phase::kNone's stead at once, before anything is sent to it, is a death at birth.
+  // In the recovery from a planned death: where the newborn is to die again (kNone: nowhere).
   Phase for_newborn();
+  // Whether it is to die at its birth, before anything has been sent to it.
   bool kills_at_birth();
 
  private:

@@ -19,7 +19,8 @@ std::string moment_name(std::size_t moment, const TensorSpec& tensor) {
   return "train.moment" + std::to_string(moment + 1) + "." + tensor.name;
 }
 
-// Visits the boundary states of a stage in the order in which they lie: (name, shape, offset, size).
+// Visits the boundary states of a stage in the order in which they lie: (name, shape, offset,
+// size).
 template <class Visit>
 void each_state(const RunSpec& spec, int replica, int stage, Visit visit) {
   const LayerRange layers = layers_of(spec.layout, spec.model.layers, stage);

@@ -11,10 +11,11 @@
 #include <rondo/actors/stage.h>
 #include <rondo/base/result.h>
 
-// A checkpoint is one safetensors file that holds a whole run: the weights under PyTorch's names, whatever the layout;
-// the run's description in the metadata; and under `train.*` what only training needs (optimiser moments, boundary
-// states by slice and microbatch, step, epoch, position). A run continued from it gives the same bits as one that was
-// never interrupted. Without `train.*` the file still serves sampling and evaluation.
+// A checkpoint is one safetensors file that holds a whole run: the weights under PyTorch's names,
+// whatever the layout; the run's description in the metadata; and under `train.*` what only
+// training needs (optimiser moments, boundary states by slice and microbatch, step, epoch,
+// position). A run continued from it gives the same bits as one that was never interrupted.
+// Without `train.*` the file still serves sampling and evaluation.
 //
 // Any thread. Errors are one sentence that names the file and what is wrong with it.
 

@@ -7,8 +7,9 @@
 
 #include <rondo/base/error.h>
 
-// What the programs rondo-train, rondo-sample and rondo-eval share: flags with a did-you-mean, one-sentence errors, exit
-// codes (0 done, 1 the work failed, 2 usage, 3 never placeable, 4 cluster not reachable, 5 the machine, 130/143 stopped).
+// What the programs rondo-train, rondo-sample and rondo-eval share: flags with a did-you-mean,
+// one-sentence errors, exit codes (0 done, 1 the work failed, 2 usage, 3 never placeable, 4
+// cluster not reachable, 5 the machine, 130/143 stopped).
 
 namespace rondo::actors {
 
@@ -24,10 +25,12 @@ struct Exit {
   std::string text;
 };
 
-// Parses argv; throws Exit with code 0 after --help, kExitUsage for anything unknown, with the nearest flag named.
+// Parses argv; throws Exit with code 0 after --help, kExitUsage for anything unknown, with the
+// nearest flag named.
 void parse_flags(CLI::App& app, int argc, char** argv);
 
-// Runs a program's body and turns what it throws into an exit code and a sentence: "rondo train: ...".
+// Runs a program's body and turns what it throws into an exit code and a sentence: "rondo train:
+// ...".
 int run_program(const std::string& verb, const std::function<int()>& body);
 
 // The known word nearest to `word`, or "" if none is near.

@@ -115,7 +115,8 @@ Result<std::vector<double>> read_column(const std::string& path, std::string_vie
     if (cell.empty()) return bad(path, reader.line, "column '" + name + "' has a hole");
     const auto value = number(cell);
     if (!value)
-      return bad(path, reader.line, "column '" + name + "' holds '" + cell + "', which is no number");
+      return bad(path, reader.line,
+                 "column '" + name + "' holds '" + cell + "', which is no number");
     values.push_back(*value);
   }
   return values;

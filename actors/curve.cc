@@ -135,10 +135,12 @@ Result<void> Curve::save() const {
   std::string text = kHeader;
   for (const CurveRow& row : rows_) text += to_line(row);
   const std::string_view csv = text;
-  if (auto wrote = write_whole(folder_ + "/curve.csv", {&csv, 1}); !wrote) return wrote;
+  if (auto wrote = write_whole(folder_ + "/curve.csv", {&csv, 1}, Durability::kQuick);
+      !wrote)
+    return wrote;
   const std::string picture = to_svg(rows_);
   const std::string_view svg = picture;
-  return write_whole(folder_ + "/curve.svg", {&svg, 1});
+  return write_whole(folder_ + "/curve.svg", {&svg, 1}, Durability::kQuick);
 }
 
 }  // namespace rondo::actors

@@ -31,7 +31,8 @@ Flags parse_eval_flags(int argc, char** argv) {
   app.add_option("-o,--output", flags.output, "Format: text, json")->capture_default_str();
   parse_flags(app, argc, argv);
   if (flags.checkpoint.empty())
-    throw Exit{kExitUsage, "name a checkpoint, as: rondo eval rondo-out/best.safetensors --text FILE"};
+    throw Exit{kExitUsage,
+               "name a checkpoint, as: rondo eval rondo-out/best.safetensors --text FILE"};
   if (flags.text.empty() == flags.csv.empty())
     throw Exit{kExitUsage, "give one of --text FILE and --csv FILE"};
   if (!flags.text.empty() && !flags.column.empty())

@@ -45,7 +45,8 @@ Group::Group(Context& context, const RunSpec& spec, const Streams& streams, Repo
       stop_(stop),
       options_(options) {
   const Layout& layout = spec.layout;
-  RunSpec travelling = spec;  // a stage needs no vocabulary, and a large one would not fit into a spawn
+  // A stage needs no vocabulary, and a large one would not fit into a spawn
+  RunSpec travelling = spec;
   travelling.data.vocabulary.tokens.clear();
   for (int replica = 0; replica < layout.replicas; ++replica) {
     for (int stage = 0; stage < layout.stages; ++stage) {
@@ -173,7 +174,8 @@ std::vector<StageSnapshot> Group::committed() const {
   return all;
 }
 
-// ---- failures ------------------------------------------------------------------------------------
+// ---- failures
+// ------------------------------------------------------------------------------------
 
 void Group::plan_kills(std::int64_t step) {
   if (!chaos_) return;

@@ -12,17 +12,21 @@
 #include <rondo/actors/step_calls.h>
 #include <rondo/runtime.h>
 
-// The stages of a run, replicas x stages of them, each an actor in a worker, as one thing that does a step.
+// The stages of a run, replicas x stages of them, each an actor in a worker, as one thing that
+// does a step.
 //
-// A step is a transaction. `step` lets every actor build its next version beside the one in force and seal it as an object
-// that this process owns; when all are sealed here, `commit` decides: that moment is the only commit point. Until then a
-// failure throws the attempt away: everybody rolls back to the last committed step, only the failed actor is born again,
-// takes its version from the sealed snapshot, and the step is done once more, to the same bits.
+// A step is a transaction. `step` lets every actor build its next version beside the one in force
+// and seal it as an object that this process owns; when all are sealed here, `commit` decides:
+// that moment is the only commit point. Until then a failure throws the attempt away: everybody
+// rolls back to the last committed step, only the failed actor is born again, takes its version
+// from the sealed snapshot, and the step is done once more, to the same bits.
 //
-// Snapshots outlive the workers that made them, and opening them here copies them to this process's node: so they survive
-// any number of workers and any node but this one; if this process ends, the run does, until --resume.
+// Snapshots outlive the workers that made them, and opening them here copies them to this
+// process's node: so they survive any number of workers and any node but this one; if this process
+// ends, the run does, until --resume.
 //
-// One thread. Throws Error when the run cannot go on: a method threw, or actors die faster than steps are committed.
+// One thread. Throws Error when the run cannot go on: a method threw, or actors die faster than
+// steps are committed.
 
 namespace rondo::actors {
 
@@ -40,7 +44,8 @@ class Group {
     std::int64_t number = 0;  // from 1
   };
 
-  // Starts the actors with `first`, the version in force after `step` steps (by replica, then by stage).
+  // Starts the actors with `first`, the version in force after `step` steps (by replica, then by
+  // stage).
   Group(Context& context, const RunSpec& spec, const Streams& streams, Reporter& reporter,
         const std::atomic<int>& stop, const Options& options);
   ~Group();

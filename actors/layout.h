@@ -6,10 +6,11 @@
 
 // Where a run's work lies: replicas x stages x microbatches.
 //
-// A *slice* is a replica's part of the batch: its gradient is one addend of the sum, whoever computes it. A slice is cut
-// into *microbatches*, which follow one another through the *stages* (consecutive layers). Parts that do not divide evenly
-// differ by one, the earlier ones being larger. A run's result is a function of its layout, so the layout is stored in
-// every checkpoint and reused on resume.
+// A *slice* is a replica's part of the batch: its gradient is one addend of the sum, whoever
+// computes it. A slice is cut into *microbatches*, which follow one another through the *stages*
+// (consecutive layers). Parts that do not divide evenly differ by one, the earlier ones being
+// larger. A run's result is a function of its layout, so the layout is stored in every checkpoint
+// and reused on resume.
 //
 // Plain values; any thread.
 
@@ -37,8 +38,9 @@ struct Span {
 
 [[nodiscard]] LayerRange layers_of(const Layout& layout, int layers, int stage);
 
-// 1F1B: the order in which a stage does its forwards (+m + 1) and backwards (-m - 1), m counted from 0. A stage keeps at
-// most `stages - stage` activations (Narayanan et al. 2019, PipeDream-flush). Backwards come in ascending m.
+// 1F1B: the order in which a stage does its forwards (+m + 1) and backwards (-m - 1), m counted
+// from 0. A stage keeps at most `stages - stage` activations (Narayanan et al. 2019,
+// PipeDream-flush). Backwards come in ascending m.
 [[nodiscard]] std::vector<int> one_forward_one_backward(const Layout& layout, int stage);
 
 }  // namespace rondo::actors

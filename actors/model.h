@@ -4,12 +4,14 @@
 #include <string>
 #include <vector>
 
-// The shape of a recurrent network: which cell, how many layers, how wide; and the names and shapes of its tensors.
+// The shape of a recurrent network: which cell, how many layers, how wide; and the names and
+// shapes of its tensors.
 //
-// Names and layouts are PyTorch's (nn.RNN, nn.LSTM, nn.GRU, then nn.Linear), without a prefix and whatever the
-// layout of the run: `weight_ih_l0` [G*H, inputs], `weight_hh_l0` [G*H, H], `bias_ih_l0`, `bias_hh_l0` [G*H], ...,
-// `linear.weight` [outputs, H], `linear.bias`; G = 1 (rnn), 4 (lstm, gates i f g o) or 3 (gru, gates r z n).
-// A text model reads tokens: its first product is a gather of columns of `weight_ih_l0`, there is no embedding layer.
+// Names and layouts are PyTorch's (nn.RNN, nn.LSTM, nn.GRU, then nn.Linear), without a prefix and
+// whatever the layout of the run: `weight_ih_l0` [G*H, inputs], `weight_hh_l0` [G*H, H],
+// `bias_ih_l0`, `bias_hh_l0` [G*H], ..., `linear.weight` [outputs, H], `linear.bias`; G = 1 (rnn),
+// 4 (lstm, gates i f g o) or 3 (gru, gates r z n). A text model reads tokens: its first product is
+// a gather of columns of `weight_ih_l0`, there is no embedding layer.
 //
 // Plain values; any thread.
 
@@ -18,7 +20,8 @@ namespace rondo::actors {
 enum class CellKind : unsigned char { kRnn, kLstm, kGru };
 enum class Activation : unsigned char { kTanh, kSigmoid, kRelu };
 
-// What the network reads and is judged by: tokens and cross-entropy in nats, or real numbers and squared error.
+// What the network reads and is judged by: tokens and cross-entropy in nats, or real numbers and
+// squared error.
 enum class DataKind : unsigned char { kTokens, kSeries };
 
 struct ModelSpec {
@@ -39,7 +42,8 @@ struct ModelSpec {
 [[nodiscard]] bool parse(std::string_view text, CellKind& out);
 [[nodiscard]] bool parse(std::string_view text, Activation& out);
 
-// Consecutive layers [first, last); the range that ends with the model's last layer also holds the linear head.
+// Consecutive layers [first, last); the range that ends with the model's last layer also holds the
+// linear head.
 struct LayerRange {
   int first = 0;
   int last = 0;

@@ -7,9 +7,9 @@
 
 #include <rondo/actors/run_spec.h>
 
-// What a run says while it runs: a progress line on a terminal, plain lines elsewhere, or JSON lines (one object a line,
-// each with `event`: start, step, epoch, failure, restart, save, done, error) for programs. Losses are nats a token, or
-// squared error of the scaled series.
+// What a run says while it runs: a progress line on a terminal, plain lines elsewhere, or JSON
+// lines (one object a line, each with `event`: start, step, epoch, failure, restart, save, done,
+// error) for programs. Losses are nats a token, or squared error of the scaled series.
 //
 // Writes to stdout. One thread.
 

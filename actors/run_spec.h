@@ -11,9 +11,9 @@
 #include <rondo/base/result.h>
 #include <rondo/ops/optimizer.h>
 
-// Everything that a training run's bits are a function of, besides the data's own bytes: model, data preparation,
-// hyperparameters, seed and layout. It travels to the stages, and into every checkpoint, from which `--resume`, `rondo
-// sample` and `rondo eval` read it back.
+// Everything that a training run's bits are a function of, besides the data's own bytes: model,
+// data preparation, hyperparameters, seed and layout. It travels to the stages, and into every
+// checkpoint, from which `--resume`, `rondo sample` and `rondo eval` read it back.
 //
 // Plain values; any thread.
 
@@ -49,10 +49,12 @@ struct RunSpec {
 [[nodiscard]] std::string_view to_string(ops::Optimizer rule);
 [[nodiscard]] bool parse(std::string_view text, ops::Optimizer& out);
 
-// The learning rate during `epoch` (from 1): lr, times lr_decay for every epoch after `lr_decay_after`.
+// The learning rate during `epoch` (from 1): lr, times lr_decay for every epoch after
+// `lr_decay_after`.
 [[nodiscard]] double learning_rate(const RunSpec& spec, int epoch);
 
-// The run as a map of JSON texts for a checkpoint's metadata, and back (kInvalid, naming what is missing or absurd).
+// The run as a map of JSON texts for a checkpoint's metadata, and back (kInvalid, naming what is
+// missing or absurd).
 [[nodiscard]] std::map<std::string, std::string> to_metadata(const RunSpec& spec);
 [[nodiscard]] Result<RunSpec> from_metadata(const std::map<std::string, std::string>& metadata);
 

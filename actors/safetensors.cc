@@ -173,7 +173,8 @@ Result<std::int64_t> TensorFile::integer(const std::string& name) const {
   return value;
 }
 
-Result<void> write_whole(const std::string& path, std::span<const std::string_view> parts) {
+Result<void> write_whole(const std::string& path, std::span<const std::string_view> parts,
+                         Durability durability) {
   const std::string beside = path + ".part";
   const std::size_t slash = path.rfind('/');
   const std::string folder = slash == std::string::npos ? "." : path.substr(0, slash + 1);
@@ -182,7 +183,7 @@ Result<void> write_whole(const std::string& path, std::span<const std::string_vi
     if (file.fd() < 0) return refused("create", beside);
     bool good = true;
     for (std::string_view part : parts) good = good && write_all(file.fd(), part);
-    if (!good || ::fsync(file.fd()) != 0) {
+    if (!good || (durability == Durability::kDurable && ::fsync(file.fd()) != 0)) {
       const Error error = refused("write", path);
       ::unlink(beside.c_str());
       return error;
@@ -193,6 +194,7 @@ Result<void> write_whole(const std::string& path, std::span<const std::string_vi
     ::unlink(beside.c_str());
     return error;
   }
+  if (durability == Durability::kQuick) return {};
   const File directory(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (directory.fd() < 0 || ::fsync(directory.fd()) != 0) return refused("sync", folder);
   return {};

@@ -8,12 +8,13 @@
 
 #include <rondo/base/result.h>
 
-// safetensors: named tensors in one file that PyTorch, NumPy and others read (u64 header length, JSON header, then the
-// bytes, contiguous from 0).
+// safetensors: named tensors in one file that PyTorch, NumPy and others read (u64 header length,
+// JSON header, then the bytes, contiguous from 0).
 //
-// A file is written whole beside its place, synced, renamed, and the folder synced: after a crash there is the old file or
-// the new one, never half of one. Reading trusts nothing: every length, offset, shape and type is checked before use, and a
-// file that was cut short or tampered with is one sentence.
+// A file is written whole beside its place, synced, renamed, and the folder synced: after a crash
+// there is the old file or the new one, never half of one. Reading trusts nothing: every length,
+// offset, shape and type is checked before use, and a file that was cut short or tampered with is
+// one sentence.
 //
 // Plain values; any thread. The whole file is held in memory: not for models larger than that.
 
@@ -48,7 +49,11 @@ struct TensorFile {
 // kNotFound when it cannot be opened, kInvalid when it is no safetensors file or was cut short.
 [[nodiscard]] Result<TensorFile> read_tensors(const std::string& path);
 
-// Writes `bytes` to `path` in the same whole-or-not-at-all way.
-[[nodiscard]] Result<void> write_whole(const std::string& path, std::span<const std::string_view> parts);
+// Writes `parts` to `path` so that a reader finds the old file or the new one. kDurable: a crash
+// of the machine included; kQuick: what can be made again need not wait for the disk.
+enum class Durability : unsigned char { kDurable, kQuick };
+[[nodiscard]] Result<void> write_whole(const std::string& path,
+                                       std::span<const std::string_view> parts,
+                                       Durability durability = Durability::kDurable);
 
 }  // namespace rondo::actors

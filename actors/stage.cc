@@ -112,7 +112,8 @@ Stage::Stage(const StageSpec& spec, const ops::Executor& executor)
         std::make_unique<ops::RecurrentLayer<float>>(layer_spec(model, layer), executor));
   if (is_last())
     head_ = std::make_unique<ops::LinearLayer<float>>(model.hidden, model.outputs, executor);
-  // 1F1B never has more microbatches between forward and backward than there are stages from here on
+  // 1F1B never has more microbatches between forward and backward than there are stages from here
+  // on
   slots_.resize(static_cast<std::size_t>(
       std::min(layout.microbatches, layout.stages - spec.stage)));
   infer_states_.resize(state_offsets_.back());
@@ -192,7 +193,8 @@ ops::RecurrentState<float> Stage::state_at(std::vector<float>& states, int micro
   return state;
 }
 
-// Runs this stage's layers from the states in `from` (zeros where it is null) and writes the last ones to `to`.
+// Runs this stage's layers from the states in `from` (zeros where it is null) and writes the last
+// ones to `to`.
 void Stage::run_layers(int microbatch, Slot& slot, std::vector<float>* from,
                        std::vector<float>& to) {
   pack();

@@ -13,15 +13,17 @@
 #include <rondo/ops/recurrent.h>
 #include <rondo/ops/tensor.h>
 
-// A Stage owns consecutive layers of one replica: their parameters, optimiser moments and boundary states (h, c), and
-// computes with them. The first stage gathers from tokens; the last one holds the linear head and the loss.
+// A Stage owns consecutive layers of one replica: their parameters, optimiser moments and boundary
+// states (h, c), and computes with them. The first stage gathers from tokens; the last one holds
+// the linear head and the loss.
 //
-// Picture a bench in a workshop: `forward` and `backward` carry a microbatch over it, `apply` builds the next version of
-// everything on a second bench, `swap` makes that the version in force. Until swap nothing in force has changed, so `abort`
-// can throw a step away at any moment and the same step done again gives the same bits.
+// Picture a bench in a workshop: `forward` and `backward` carry a microbatch over it, `apply`
+// builds the next version of everything on a second bench, `swap` makes that the version in force.
+// Until swap nothing in force has changed, so `abort` can throw a step away at any moment and the
+// same step done again gives the same bits.
 //
-// Pure computation: no clock, no messages, no threads of its own (the executor is lent and must outlive it). One call at a
-// time. Wrong shapes are bugs and abort.
+// Pure computation: no clock, no messages, no threads of its own (the executor is lent and must
+// outlive it). One call at a time. Wrong shapes are bugs and abort.
 
 namespace rondo::actors {
 
@@ -37,7 +39,8 @@ struct StageView;
 struct StageSnapshot {
   std::vector<float> parameters;  // tensors_of(model, layers), one after another
   std::vector<float> moments;     // the optimiser's, first all of moment 1, then all of moment 2
-  std::vector<float> states;      // for every microbatch, for every layer: h [n,H], then c [n,H] of an lstm
+  // For every microbatch, for every layer: h [n,H], then c [n,H] of an lstm
+  std::vector<float> states;
 
   [[nodiscard]] StageView view() const;
 };
@@ -78,16 +81,19 @@ class Stage {
 
   // --- a step, in 1F1B order, microbatches ascending ---
 
-  // Throws away what an unfinished step left. `fresh`: the step starts from zero states (the start of an epoch).
+  // Throws away what an unfinished step left. `fresh`: the step starts from zero states (the start
+  // of an epoch).
   void begin(bool fresh);
-  // Runs the layers; all but the last stage return their activations [T,n,H], valid until this microbatch's backward.
+  // Runs the layers; all but the last stage return their activations [T,n,H], valid until this
+  // microbatch's backward.
   std::span<const float> forward(int microbatch, int steps, const Input& input);
   // Last stage only, after forward: the sum of the losses, and the gradient of (sum * scale).
   double loss(int microbatch, const Feed& targets, double scale);
-  // Adds to the gradient; `dy` [T,n,H] is empty at the last stage. Returns dx [T,n,H], empty at the first stage; valid until
-  // the next call.
+  // Adds to the gradient; `dy` [T,n,H] is empty at the last stage. Returns dx [T,n,H], empty at
+  // the first stage; valid until the next call.
   std::span<const float> backward(int microbatch, std::span<const float> dy);
-  // This slice's gradient, laid out as the parameters. Valid when every microbatch has gone backward.
+  // This slice's gradient, laid out as the parameters. Valid when every microbatch has gone
+  // backward.
   [[nodiscard]] std::span<const float> gradient() const { return gradient_; }
   // Builds the next version from the gradient summed over all slices. `number`: the step's, from 1.
   void apply(std::span<const float> gradient_sum, double lr, std::uint64_t number);
@@ -102,8 +108,8 @@ class Stage {
   void restore(const StageView& version);
   [[nodiscard]] bool fits(const StageView& version) const;
 
-  // Runs without learning, on states of its own that a `fresh` call zeroes. Activations, or at the last stage the head's
-  // outputs [T,n,outputs]; valid until the next call.
+  // Runs without learning, on states of its own that a `fresh` call zeroes. Activations, or at the
+  // last stage the head's outputs [T,n,outputs]; valid until the next call.
   std::span<const float> infer(int microbatch, int steps, const Input& input, bool fresh);
   // Last stage, after infer: the sum of the losses of its outputs.
   double judge(int microbatch, const Feed& targets);
@@ -139,8 +145,9 @@ class Stage {
   bool applied_ = false;
 };
 
-// Adds the slices' gradients, per element, in one fixed binary tree over slice numbers: ((0+1)+(2+3))+... The same bits
-// whoever adds them. Requires: equal sizes; `out` may not alias any.
+// Adds the slices' gradients, per element, in one fixed binary tree over slice numbers:
+// ((0+1)+(2+3))+... The same bits whoever adds them. Requires: equal sizes; `out` may not alias
+// any.
 void sum_slices(const ops::Executor& executor, std::span<const std::span<const float>> slices,
                 std::vector<float>& out);
 

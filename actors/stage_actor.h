@@ -8,14 +8,16 @@
 #include <rondo/actors/stage.h>
 #include <rondo/registry.h>
 
-// StageActor: a Stage that lives in a worker. The trainer calls it, activations and gradients go from actor to actor as
-// refs, and nothing of them passes through the trainer.
+// StageActor: a Stage that lives in a worker. The trainer calls it, activations and gradients go
+// from actor to actor as refs, and nothing of them passes through the trainer.
 //
-// Every call of a step carries its Turn: the group's incarnation and the step. The group's incarnation is raised at every
-// recovery; a call of an older one is refused, so that what a thrown-away attempt left behind can do no harm. The first call
-// of a new turn begins the step anew.
+// Every call of a step carries its Turn: the group's incarnation and the step. The group's
+// incarnation is raised at every recovery; a call of an older one is refused, so that what a
+// thrown-away attempt left behind can do no harm. The first call of a new turn begins the step
+// anew.
 //
-// One call at a time, in the caller's order (it is an actor). What a call throws arrives at the trainer.
+// One call at a time, in the caller's order (it is an actor). What a call throws arrives at the
+// trainer.
 
 namespace rondo::actors {
 
@@ -27,7 +29,8 @@ struct Turn {
   double scale = 0;          // 1 / tokens of the whole batch
 };
 
-// Where a planned kill strikes (rondo train --chaos): the worker ends itself by SIGKILL when it next gets there.
+// Where a planned kill strikes (rondo train --chaos): the worker ends itself by SIGKILL when it
+// next gets there.
 enum class Phase : unsigned char {
   kNone, kForward, kBackward, kAggregation, kOptimiser, kPrepare, kSwap, kRollback, kRestore
 };
@@ -43,7 +46,8 @@ class StageActor {
   // --- the group ---
   // Takes the committed version over from its sealed snapshot; `step` is the one it belongs to.
   void restore(std::uint64_t group, std::int64_t step, View weights, View states);
-  // Drops an unfinished step. `committed`: the last step that was decided; a prepared one of that number comes into force.
+  // Drops an unfinished step. `committed`: the last step that was decided; a prepared one of that
+  // number comes into force.
   void roll_back(std::uint64_t group, std::int64_t committed);
 
   // --- a step ---

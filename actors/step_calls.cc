@@ -21,7 +21,8 @@ class SliceCalls {
     next_.assign(orders_.size(), 0);
   }
 
-  // Submits each stage's next call as soon as the refs that it takes exist, until all are submitted.
+  // Submits each stage's next call as soon as the refs that it takes exist, until all are
+  // submitted.
   void submit() {
     for (bool moved = true; moved;) {
       moved = false;

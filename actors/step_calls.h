@@ -7,10 +7,10 @@
 #include <rondo/actors/stage_actor.h>
 #include <rondo/actors/streams.h>
 
-// The calls that make up a step, submitted all at once: every actor gets its forwards and backwards in 1F1B order, and
-// their arguments are refs to what other actors' calls will give. From then on the actors drive one another; whoever
-// submitted only waits for the ends. The sum over slices is a tree of `add` calls in slice order, so its bits depend on the
-// layout alone.
+// The calls that make up a step, submitted all at once: every actor gets its forwards and
+// backwards in 1F1B order, and their arguments are refs to what other actors' calls will give.
+// From then on the actors drive one another; whoever submitted only waits for the ends. The sum
+// over slices is a tree of `add` calls in slice order, so its bits depend on the layout alone.
 //
 // One thread. Submitting never waits.
 
@@ -18,7 +18,8 @@ namespace rondo::actors {
 
 using Floats = std::vector<float>;
 
-// A replica's stage: the handle reaches whichever incarnation lives, `bound` only the one that the group counts on.
+// A replica's stage: the handle reaches whichever incarnation lives, `bound` only the one that the
+// group counts on.
 struct Party {
   std::string name;
   Actor<StageActor> handle;

@@ -29,7 +29,8 @@ Result<Streams> Streams::of_tokens(std::vector<std::int32_t> tokens, const Optio
                      std::to_string(options.batch) + " sequences of " +
                      std::to_string(options.seq) + " needs " + std::to_string(wide + 1) +
                      ": give a longer text, or a smaller --batch or --seq");
-  // char-rnn rounds the training part down; a run without validation is asked for by a fraction of 0
+  // char-rnn rounds the training part down; a run without validation is asked for by a fraction of
+  // 0
   std::int64_t train = count;
   if (options.val_frac > 0 && count > 1)
     train = std::clamp<std::int64_t>(

@@ -6,18 +6,20 @@
 #include <rondo/actors/layout.h>
 #include <rondo/base/result.h>
 
-// Cuts one long sequence into what training reads: N parallel streams, each read from its start in segments of T steps,
-// so that the state at a segment's end is the state at the next one's start (Karpathy's char-rnn does the same). The last
-// `val_frac` of every stream is held out: the model never sees it, and each stream's held-out part follows what it saw.
+// Cuts one long sequence into what training reads: N parallel streams, each read from its start in
+// segments of T steps, so that the state at a segment's end is the state at the next one's start
+// (Karpathy's char-rnn does the same). The last `val_frac` of every stream is held out: the model
+// never sees it, and each stream's held-out part follows what it saw.
 //
-// A text gives whole segments only, counted as char-rnn counts them. A series is too short to waste: its held-out part is
-// counted in rows, and the last segment of each part may be shorter.
+// A text gives whole segments only, counted as char-rnn counts them. A series is too short to
+// waste: its held-out part is counted in rows, and the last segment of each part may be shorter.
 //
 // Owns the data. Immutable after construction; any thread.
 
 namespace rondo::actors {
 
-// Numbers for a first stage or a loss: ids of tokens, or values; time-major [steps, rows]. One of the two is empty.
+// Numbers for a first stage or a loss: ids of tokens, or values; time-major [steps, rows]. One of
+// the two is empty.
 struct Feed {
   std::vector<std::int32_t> ids;
   std::vector<float> values;
@@ -35,7 +37,8 @@ class Streams {
     int seq = 50;
     double val_frac = 0.05;
   };
-  // kOverloaded, in words, when the data are too few for the options. The target of an element is the next one.
+  // kOverloaded, in words, when the data are too few for the options. The target of an element is
+  // the next one.
   static Result<Streams> of_tokens(std::vector<std::int32_t> tokens, const Options& options);
   static Result<Streams> of_series(std::vector<float> values, const Options& options);
 

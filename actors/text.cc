@@ -16,7 +16,8 @@ namespace rondo::actors {
 
 namespace {
 
-// Bytes of the UTF-8 character that starts at `at`; 0 when there is none (overlong and surrogates included).
+// Bytes of the UTF-8 character that starts at `at`; 0 when there is none (overlong and surrogates
+// included).
 std::size_t utf8_length(std::string_view bytes, std::size_t at) {
   const auto byte = [&](std::size_t i) {
     return at + i < bytes.size() ? static_cast<unsigned char>(bytes[at + i]) : 0u;
@@ -109,7 +110,8 @@ Result<std::vector<std::int32_t>> encode(const Vocabulary& vocabulary, std::stri
   for (std::size_t i = 0; i < vocabulary.tokens.size(); ++i) {
     const std::string& token = vocabulary.tokens[i];
     numbers.emplace(token, static_cast<std::int32_t>(i));
-    if (token.size() == 1) ascii[static_cast<unsigned char>(token[0])] = static_cast<std::int32_t>(i);
+    if (token.size() == 1)
+      ascii[static_cast<unsigned char>(token[0])] = static_cast<std::int32_t>(i);
   }
   std::vector<std::int32_t> out;
   out.reserve(bytes.size());

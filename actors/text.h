@@ -8,10 +8,12 @@
 
 #include <rondo/base/result.h>
 
-// Text as a sequence of small numbers. A token is a UTF-8 character (the default) or a byte; the vocabulary is the sorted
-// set of the tokens that occur, and a token's number is its place there, so the same text always gives the same numbers.
+// Text as a sequence of small numbers. A token is a UTF-8 character (the default) or a byte; the
+// vocabulary is the sorted set of the tokens that occur, and a token's number is its place there,
+// so the same text always gives the same numbers.
 //
-// Plain values; any thread. Errors are sentences that name the file, the offset and the offending character.
+// Plain values; any thread. Errors are sentences that name the file, the offset and the offending
+// character.
 
 namespace rondo::actors {
 
@@ -22,7 +24,8 @@ enum class TokenKind : unsigned char { kChar, kByte };
 
 struct Vocabulary {
   TokenKind kind = TokenKind::kChar;
-  std::vector<std::string> tokens;  // sorted by their bytes, which for UTF-8 is the order of code points
+  // Sorted by their bytes, which for UTF-8 is the order of code points
+  std::vector<std::string> tokens;
 
   [[nodiscard]] int size() const { return static_cast<int>(tokens.size()); }
   bool operator==(const Vocabulary&) const = default;
@@ -34,7 +37,8 @@ struct Vocabulary {
 // The vocabulary of `bytes`. kInvalid when `bytes` is not UTF-8 and tokens are characters.
 [[nodiscard]] Result<Vocabulary> vocabulary_of(std::string_view bytes, TokenKind kind);
 
-// The numbers of the tokens of `bytes`. kInvalid at the first token that the vocabulary lacks, with its offset.
+// The numbers of the tokens of `bytes`. kInvalid at the first token that the vocabulary lacks,
+// with its offset.
 [[nodiscard]] Result<std::vector<std::int32_t>> encode(const Vocabulary& vocabulary,
                                                        std::string_view bytes);
 

@@ -60,7 +60,9 @@ void make_folder(const std::string& out) {
 
 int stopped(const TrainOptions& options, const Progress& progress) {
   const int signal = stop_signal.load();
-  std::fprintf(stderr, "%sstopped after step %lld, saved in %s; go on with: rondo train --resume --out %s\n",
+  std::fprintf(stderr,
+               "%sstopped after step %lld, saved in %s; go on with: "
+               "rondo train --resume --out %s\n",
                options.json ? "" : "\n", static_cast<long long>(progress.step),
                options.out.c_str(), options.out.c_str());
   return 128 + signal;
@@ -90,8 +92,16 @@ int train(TrainOptions options, Runtime& runtime, Reporter& reporter, const Stre
                  options.threads);
   Trainer trainer(spec, progress, {streams, group, curve, reporter, stop_signal},
                   {options.out, options.save_every});
-  const bool finished = need(trainer.run());
-  return finished ? 0 : stopped(options, trainer.progress());
+  try {
+    const bool finished = need(trainer.run());
+    return finished ? 0 : stopped(options, trainer.progress());
+  } catch (const Error& error) {  // the cluster is gone, or cannot carry the run any more
+    if (!trainer.rescue()) throw;
+    throw Exit{error.code() == ErrorCode::kUnavailable ? kExitCluster : kExitFailed,
+               std::string(error.what()) + "; the run is saved up to step " +
+                   std::to_string(trainer.progress().step) +
+                   ": go on with rondo train --resume --out " + options.out};
+  }
 }
 
 std::unique_ptr<Runtime> join_cluster(const std::string& program, const std::string& address,
@@ -121,9 +131,9 @@ int run(int argc, char** argv, const Registry& registry) {
                      .goal_steps = Trainer::goal_steps(spec, streams),
                      .first_step = options.resumed ? options.resumed->progress.step : 0,
                      .goal_epochs = spec.steps > 0 ? 0 : spec.epochs});
-  make_folder(options.out);
   try {
     const auto runtime = join_cluster(argv[0], options.address, registry);
+    make_folder(options.out);
     return train(std::move(options), *runtime, reporter, streams);
   } catch (const Exit& exit) {
     reporter.error(exit.text);

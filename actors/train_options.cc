@@ -194,11 +194,12 @@ void check_same_run(const CLI::App& app, const Flags& flags, const RunSpec& was)
   const auto same = [&](const char* flag, const auto& asked, const auto& had) {
     if (given(app, flag) && asked != had)
       usage(std::string(flag) + " differs from the run in '" + flags.out +
-            "': a resumed run goes on as it was; leave the flag out, or start anew in another --out");
+            "': a resumed run goes on as it was; leave the flag out, "
+            "or start anew in another --out");
   };
   const bool text = was.model.data == DataKind::kTokens;
   if (given(app, text ? "--csv" : "--text"))
-    usage(std::string("the run in '") + flags.out + "' learns from " + (text ? "text" : "a CSV"));
+    usage("the run in '" + flags.out + "' learns from " + (text ? "a text" : "a CSV file"));
   same("--column", flags.column, was.data.column);
   same("--test-rows", flags.test_rows, was.data.test_rows);
   same("--tokens", flags.tokens, to_string(was.data.tokens));
@@ -237,7 +238,8 @@ RunState resume(const CLI::App& app, const Flags& flags) {
   const std::string& file = run.spec.model.data == DataKind::kTokens ? flags.text : flags.csv;
   if (!file.empty()) run.spec.data.path = fs::absolute(file).lexically_normal().string();
   if (!fs::exists(run.spec.data.path, error))
-    usage("the run's data file '" + run.spec.data.path + "' is gone: name it anew with --text or --csv");
+    usage("the run's data file '" + run.spec.data.path +
+          "' is gone: name it anew with --text or --csv");
   return run;
 }
 

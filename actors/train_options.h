@@ -7,13 +7,15 @@
 #include <rondo/actors/checkpoint.h>
 #include <rondo/actors/run_spec.h>
 
-// The command line of `rondo train`, as values: what was asked for, with every default filled in and every contradiction
-// that flags and files can show refused (exit code 2) before anything is started.
+// The command line of `rondo train`, as values: what was asked for, with every default filled in
+// and every contradiction that flags and files can show refused (exit code 2) before anything is
+// started.
 
 namespace rondo::actors {
 
 struct TrainOptions {
-  RunSpec spec;  // without what only the data can tell: vocabulary, scale, hash, sizes of input and output
+  // Without what only the data can tell: vocabulary, scale, hash, sizes of input and output
+  RunSpec spec;
   std::string out;
   std::string address;
   int threads = 1;  // an actor

@@ -41,6 +41,8 @@ Result<bool> Trainer::run() {
   return true;
 }
 
+bool Trainer::rescue() { return save("last").ok(); }
+
 bool Trainer::do_step() {
   const auto began = std::chrono::steady_clock::now();
   const Segment& segment =

@@ -11,11 +11,12 @@
 #include <rondo/actors/streams.h>
 #include <rondo/base/result.h>
 
-// The trainer leads a run: it walks over the segments, lets the group do a step on each, commits it, validates after each
-// epoch, saves (at every epoch, every `save_every` steps, and when asked to stop), and reports.
+// The trainer leads a run: it walks over the segments, lets the group do a step on each, commits
+// it, validates after each epoch, saves (at every epoch, every `save_every` steps, and when asked
+// to stop), and reports.
 //
-// It is the only place that decides that a step counts. Everything that it decides with is in Progress, and so in every
-// checkpoint: a run that goes on from one is the same run. One thread.
+// It is the only place that decides that a step counts. Everything that it decides with is in
+// Progress, and so in every checkpoint: a run that goes on from one is the same run. One thread.
 
 namespace rondo::actors {
 
@@ -38,6 +39,8 @@ class Trainer {
   // Until the goal is reached (true) or `stop` was raised and the state saved (false).
   [[nodiscard]] Result<bool> run();
   [[nodiscard]] const Progress& progress() const { return progress_; }
+  // After run() threw: saves what was committed last, which lies in this process. False: it failed.
+  bool rescue();
 
   // Steps that a run of `spec` over `streams` does in all.
   [[nodiscard]] static std::int64_t goal_steps(const RunSpec& spec, const Streams& streams);

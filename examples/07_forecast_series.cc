@@ -1,4 +1,5 @@
-// 07 forecast a series: monthly airline passengers, one month ahead, from examples/data/airline.csv.
+// 07 forecast a series: monthly airline passengers, one month ahead, from
+// examples/data/airline.csv.
 //
 //     rows --log, difference to a year ago, scale--> network --the way back--> next month
 //     [ 96 rows to learn from | 48 rows that it never saw: judged on these ]

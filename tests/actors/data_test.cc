@@ -30,7 +30,8 @@ TEST(Text, BytesTakeAnything) {
 }
 
 TEST(Text, BrokenUtf8IsRefusedWithItsOffset) {
-  for (const char* bad : {"ab\xFF", "ab\xC0\xAF", "ab\xED\xA0\x80", "ab\xE2\x82", "ab\xF5\x80\x80\x80"}) {
+  for (const char* bad :
+       {"ab\xFF", "ab\xC0\xAF", "ab\xED\xA0\x80", "ab\xE2\x82", "ab\xF5\x80\x80\x80"}) {
     const auto vocabulary = vocabulary_of(bad, TokenKind::kChar);
     ASSERT_FALSE(vocabulary.ok()) << bad;
     EXPECT_NE(why(vocabulary.error()).find("offset 2"), std::string::npos);
@@ -45,8 +46,9 @@ TEST(Text, AnUnknownCharacterIsRefusedWithItsOffset) {
 }
 
 TEST(Csv, ReadsAQuotedColumnWhateverItsCase) {
-  const auto rows = read_column("f", "\"Month\",\"Air, \"\"Passengers\"\"\"\r\n\"1\",112\r\n\"2\",1e2\r\n",
-                                "air, \"passengers\"");
+  const auto rows = read_column(
+      "f", "\"Month\",\"Air, \"\"Passengers\"\"\"\r\n\"1\",112\r\n\"2\",1e2\r\n",
+      "air, \"passengers\"");
   ASSERT_TRUE(rows.ok()) << rows.error().what();
   EXPECT_EQ(rows.value(), (std::vector<double>{112, 100}));
 }

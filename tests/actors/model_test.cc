@@ -174,8 +174,10 @@ TEST(Stage, AnAbandonedStepLeavesNoTrace) {
   disturbed.swap();
   step(plain, false);
   step(disturbed, false);
-  EXPECT_TRUE(same_bits(plain.prepared().copy().parameters, disturbed.prepared().copy().parameters));
-  EXPECT_TRUE(same_bits(plain.prepared().copy().states, disturbed.prepared().copy().states));
+  const StageSnapshot a = plain.prepared().copy();
+  const StageSnapshot b = disturbed.prepared().copy();
+  EXPECT_TRUE(same_bits(a.parameters, b.parameters));
+  EXPECT_TRUE(same_bits(a.states, b.states));
 }
 
 TEST(SumSlices, IsTheFixedBinaryTree) {

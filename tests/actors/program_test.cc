@@ -182,7 +182,8 @@ TEST(Sample, WritesTheLengthAskedForAndTheSameAgain) {
   EXPECT_EQ(one.out, run("rondo-sample", {best, "--length", "50", "--prime", "the "}).out);
   EXPECT_NE(one.out,
             run("rondo-sample", {best, "--length", "50", "--prime", "the ", "--seed", "2"}).out);
-  expect_refused(run("rondo-sample", {best, "--prime", "§"}), 1, "unknown character '§' at offset 0");
+  expect_refused(run("rondo-sample", {best, "--prime", "§"}), 1,
+                 "unknown character '§' at offset 0");
   expect_refused(run("rondo-sample", {scratch / "none"}), 2, "cannot read");
   expect_refused(run("rondo-sample", {text}), 1, "not a whole safetensors file");
 }

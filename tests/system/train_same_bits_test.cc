@@ -1,5 +1,6 @@
-// A training run ends with the same bytes whatever befell it: kills aimed at every phase of a step, a killed driver, a
-// killed node, other numbers of threads and nodes, other instruction sets.
+// A training run ends with the same bytes whatever befell it: kills aimed at every phase of a
+// step, a killed driver, a killed node, other numbers of threads and nodes, other instruction
+// sets.
 
 #include <gtest/gtest.h>
 
@@ -29,10 +30,9 @@ class SameBits : public testing::Test {
 
   [[nodiscard]] std::vector<std::string> arguments(const std::string& out,
                                                    std::vector<std::string> more = {}) const {
-    std::vector<std::string> all{"--text",  text_,     "--out",     scratch_ / out, "--hidden", "16",
-                                 "--batch", "7",       "--seq",     "16",           "--epochs", "1",
-                                 "--layers", "2",      "--replicas", "2",           "--stages", "2",
-                                 "-o",       "json"};
+    std::vector<std::string> all{
+        "--text", text_, "--out", scratch_ / out, "--hidden", "16", "--batch", "7", "--seq", "16",
+        "--epochs", "1", "--layers", "2", "--replicas", "2", "--stages", "2", "-o", "json"};
     all.insert(all.end(), more.begin(), more.end());
     if (std::find(more.begin(), more.end(), "--threads") == more.end())
       all.insert(all.end(), {"--threads", "1"});
