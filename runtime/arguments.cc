@@ -68,7 +68,7 @@ Bytes to_real(const Number& n) {
 
 }  // namespace
 
-// ---- calls --------------------------------------------------------------------------------------
+// ---- calls -----------------------------------------------------------------------------------
 
 std::size_t ArgumentWriter::padded(std::size_t bytes) { return kHeaderBytes + round_up(bytes); }
 
@@ -105,7 +105,7 @@ std::span<std::byte> ArgumentWriter::next(const Slot& slot) {
   return {at + kHeaderBytes, slot.bytes};
 }
 
-// ---- constructors -------------------------------------------------------------------------------
+// ---- constructors ----------------------------------------------------------------------------
 
 Bytes convert_number(const Number& from, std::string_view to) {
   if (to == "i8") return to_integer<std::int8_t>(from);

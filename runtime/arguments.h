@@ -167,7 +167,7 @@ EncodedArguments encode_call(Client& client, A&&... argument) {
   return {};
 }
 
-// ---- constructors -------------------------------------------------------------------------------
+// ---- constructors ----------------------------------------------------------------------------
 
 // Text becomes std::string; everything else is itself.
 template <class A>

@@ -5,6 +5,9 @@
 #include <rondo/ops/executor.h>
 #include <rondo/ops/tensor.h>
 
+// How elementwise ops share their work over threads: in ranges that depend on the count alone, so
+// that the result does not depend on who computed which. Any thread; `body` must not throw.
+
 namespace rondo::ops {
 
 // Cuts [0, count) into ranges of 32768 (a multiple of every block that a reduction uses):

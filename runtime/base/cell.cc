@@ -16,7 +16,14 @@ CellRef::~CellRef() {
 }
 
 CellTable::CellTable() = default;
-CellTable::~CellTable() = default;
+// Cells hold cells: what they hold is dropped while the lists that drops go to still live.
+CellTable::~CellTable() {
+  for (const auto& chunk : chunks_) {
+    for (Cell& cell : *chunk) {
+      const auto extra = std::move(cell.extra);
+    }
+  }
+}
 
 Cell& CellTable::at(std::uint32_t slot) const {
   auto* chunk = index_[slot / kChunkCells].load(std::memory_order_acquire);

@@ -18,7 +18,7 @@
 
 namespace rondo::core {
 
-// ---- talking -----------------------------------------------------------------------------------
+// ---- talking ---------------------------------------------------------------------------------
 // Where a process listens: comes before the first Send to it.
 struct Learn {
   Peer peer;
@@ -38,7 +38,7 @@ struct Forget {
   ProcessId process;
 };
 
-// ---- the head's durable state ------------------------------------------------------------------
+// ---- the head's durable state ----------------------------------------------------------------
 // Rows are written in the order of their numbers; on_durable(number) says that all up to `number`
 // are on disk. If a write fails the host answers kUnavailable to everyone and ends the head.
 struct Persist {
@@ -47,7 +47,7 @@ struct Persist {
   std::optional<Bytes> value;   // nullopt: the row goes
 };
 
-// ---- worker processes (node) -------------------------------------------------------------------
+// ---- worker processes (node) -----------------------------------------------------------------
 // The worker says Hello to the node under this id, or on_process_exited tells why it did not.
 struct StartWorker {
   ProcessId worker;
@@ -62,7 +62,7 @@ struct StopWorker {
   std::string cause;
 };
 
-// ---- the job's files (node) --------------------------------------------------------------------
+// ---- the job's files (node) ------------------------------------------------------------------
 // Executable and libraries, by content hash, in the node's cache; at home the host imports them
 // from the driver. → on_files_checked(job, missing hashes or a failure)
 struct CheckFiles {
@@ -85,7 +85,7 @@ struct WriteFile {
   Bytes bytes;
 };
 
-// ---- the store (node) --------------------------------------------------------------------------
+// ---- the store (node) ------------------------------------------------------------------------
 // → on_extent_created(extent, fd or -1)
 struct CreateExtent {
   std::uint32_t extent = 0;
@@ -114,7 +114,7 @@ struct WriteChunk {
   Bytes bytes;
 };
 
-// ---- membership (node) -------------------------------------------------------------------------
+// ---- membership (node) -----------------------------------------------------------------------
 // Write it into the page that the workers read: past it they stay silent.
 struct RenewTerm {
   TimeNs until;
@@ -122,7 +122,7 @@ struct RenewTerm {
 struct Fenced {};     // the term ran out (the page says so by itself): for logs and checkers
 struct Unfenced {};   // the head confirmed the node again
 
-// ---- people ------------------------------------------------------------------------------------
+// ---- people ----------------------------------------------------------------------------------
 // Rows for `rondo list`: the host makes a JSON array of objects of it and sends Inspected.
 using ListingCell = std::variant<std::string, std::int64_t>;
 using ListingRow = std::vector<std::pair<std::string, ListingCell>>;

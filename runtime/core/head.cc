@@ -135,7 +135,7 @@ void Head::send_view(Step& step) {
     if (member.joined) step.effects.send(member.info.peer.id, view);
 }
 
-// ---- membership --------------------------------------------------------------------------------
+// ---- membership ------------------------------------------------------------------------------
 
 void Head::on(Step& step, ProcessId, const Hello& hello) {
   step.effects.learn(hello.self);
@@ -237,7 +237,7 @@ void Head::on(Step&, ProcessId, const ProbePong& pong) {
   probes_.erase(it);
 }
 
-// ---- jobs --------------------------------------------------------------------------------------
+// ---- jobs ------------------------------------------------------------------------------------
 
 void Head::on(Step& step, ProcessId from, const StartJob& start) {
   if (members_.find(from) == nullptr) return;

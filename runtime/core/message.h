@@ -2,6 +2,8 @@
 
 #include <cstdint>
 #include <string>
+#include <type_traits>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -19,7 +21,6 @@
 namespace rondo::core {
 
 // ---- joining
-// -------------------------------------------------------------------------------------------------
 struct Hello {  // process → its node, node → head, client verb → head or node: the first message on
                 // a link
   Peer self;
@@ -46,7 +47,6 @@ struct Goodbye {  // process → its node: it ends by its own will
 };
 
 // ---- membership (head ↔ node)
-// ----------------------------------------------------------------------------------
 struct NodeJoin {  // after Hello, and again to every new head
   NodeInfo node;
   std::vector<ActorInfo> living;  // actors that live there now, with incarnation and process
@@ -88,7 +88,6 @@ struct ClusterView {  // head → every node, whenever it changes
 };
 
 // ---- jobs
-// ------------------------------------------------------------------------------------------------------
 struct StartJob {
   RequestId request;
   JobSpec job;
@@ -109,7 +108,6 @@ struct EndJob {
 };  // node → head → nodes: workers of the job end
 
 // ---- actors
-// ----------------------------------------------------------------------------------------------------
 struct SpawnActor {
   ActorSpec spec;
 };                    // process → node → head; idempotent by id
@@ -155,7 +153,6 @@ struct ActorExited {  // node → head: the process is gone, or the constructor 
 };
 
 // ---- leases (owner ↔ node)
-// ---------------------------------------------------------------------------------------
 struct LeaseRequest {  // wants one worker for tasks of this shape; idempotent by (owner, request)
   RequestId request;
   Peer owner;
@@ -200,8 +197,7 @@ struct WaitResume {
 };  // node → worker
 
 // ---- deaths
-// ------------------------------------------------------------------------------------------------------
-struct BegunMark {  // calls of `caller` numbered up to this may have begun
+struct BegunMark {  // calls of `caller` (0: of everybody) numbered up to this may have begun
   ProcessId caller;
   std::uint64_t number = 0;
 };
@@ -215,7 +211,6 @@ struct ProcessDied {  // node → nodes → their processes. process 0: every pr
 };
 
 // ---- refs (process ↔ process)
-// -------------------------------------------------------------------------------------
 struct RefRegister {
   ObjectId object;
 };  // holder → owner: holds it, and wants its value
@@ -234,7 +229,6 @@ struct RefsKept {
 };  // receiver of a value → its sender: every ref in it is registered
 
 // ---- the store (process ↔ node, node ↔ node)
-// ------------------------------------------------------------------------
 struct ExtentRequest {
   RequestId request;
   std::uint64_t bytes = 0;
@@ -303,7 +297,6 @@ struct ChunkMissing {
 };
 
 // ---- waits
-// -----------------------------------------------------------------------------------------------------------
 struct WaitProbe {  // follows a chain of waits: task → ref → owner → executing actor → its wait
   ProcessId origin;  // who asks, and about which wait
   std::uint64_t wait = 0;
@@ -317,7 +310,6 @@ struct WaitCycle {
 };  // → origin: its probe came home
 
 // ---- inspection (client verb ↔ head or node)
-// ---------------------------------------------------------------------------
 struct Inspect {
   RequestId request;
   std::string what;
@@ -337,7 +329,7 @@ struct LogLines {  // (datagram) node → driver: what a worker printed, for the
   std::vector<std::string> lines;
 };
 
-using Message =
+using AnyMessage =
     std::variant<Hello, Welcome, Refused, Goodbye, NodeJoin, NodeAccepted, Heartbeat, HeartbeatAck,
                  ProbeNode, ProbePing, ProbePong, ClusterView, StartJob, JobStarted, QueryJob,
                  JobInfo, EndJob, SpawnActor, WatchActor, ActorUpdate, KillActor, StartActor,
@@ -348,5 +340,20 @@ using Message =
                  ExtentReturn, ObjectSealed, ObjectOpen, ObjectOpened, ObjectMissing, ObjectCopied,
                  ObjectFree, ChunkRequest, Chunk, ChunkMissing, WaitProbe, WaitCycle, Inspect,
                  Inspected, Shutdown, LogLines>;
+
+// One message. Its copies and moves are compiled once, in message.cc: for so many kinds they would
+// cost every file that sees a message seconds.
+struct Message : AnyMessage {
+  template <class T>
+  requires(!std::is_same_v<std::remove_cvref_t<T>, Message> &&
+           std::is_constructible_v<AnyMessage, T>) Message(T&& kind)
+      : AnyMessage(std::forward<T>(kind)) {}  // NOLINT: a kind is a message
+  Message();
+  Message(const Message&);
+  Message(Message&&) noexcept;
+  Message& operator=(const Message&);
+  Message& operator=(Message&&) noexcept;
+  ~Message();
+};
 
 }  // namespace rondo::core

@@ -60,7 +60,7 @@ TimeNs Node::next_deadline() const {
                                             worker_cap() - options_.workers_extra));
 }
 
-// ---- joining -----------------------------------------------------------------------------------
+// ---- joining ---------------------------------------------------------------------------------
 
 void Node::on_head_changed(TimeNs now, const Peer& head, Effects& out) {
   if (ended_ || head.id == options_.head.id) return;
@@ -149,7 +149,7 @@ void Node::on_link_broken(TimeNs now, ProcessId process, const std::string& why,
   }
 }
 
-// ---- neighbours --------------------------------------------------------------------------------
+// ---- neighbours ------------------------------------------------------------------------------
 
 void Node::on(Step& step, ProcessId from, const ProbeNode& probe) {
   if (from != options_.head.id) return;
@@ -203,7 +203,7 @@ void Node::node_lost(Step& step, const NodeInfo& info) {
   take_files(step);
 }
 
-// ---- processes ---------------------------------------------------------------------------------
+// ---- processes -------------------------------------------------------------------------------
 
 void Node::on(Step& step, ProcessId from, const Hello& hello) {
   if (hello.self.id != from) return;

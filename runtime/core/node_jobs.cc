@@ -142,7 +142,7 @@ void Node::end_job(Step& step, JobId id, const std::string& cause) {
   store_.end_job(step.now, id, step.out);
 }
 
-// ---- between processes and the head ------------------------------------------------------------
+// ---- between processes and the head ----------------------------------------------------------
 
 void Node::on(Step& step, ProcessId from, const SpawnActor& spawn) {
   if (processes_.contains(from)) relay_.spawn(from, spawn, step.out);
@@ -160,7 +160,7 @@ void Node::on(Step& step, ProcessId from, const ActorUpdate& update) {
   if (from == options_.head.id) relay_.update(update, step.out);
 }
 
-// ---- inspection --------------------------------------------------------------------------------
+// ---- inspection ------------------------------------------------------------------------------
 
 void Node::on(Step& step, ProcessId from, const Inspect& ask) {
   if (ask.what == "workers") {

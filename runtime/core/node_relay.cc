@@ -35,7 +35,7 @@ void NodeRelay::refuse(ProcessId process, RequestId request, ActorId actor, Effe
   out.send(process, update);
 }
 
-// ---- jobs --------------------------------------------------------------------------------------
+// ---- jobs ------------------------------------------------------------------------------------
 
 void NodeRelay::start_job(ProcessId driver, const StartJob& start, Effects& out) {
   starting_[start.job.id] = {driver, start};
@@ -70,7 +70,7 @@ void NodeRelay::job_ended(JobId job, const std::string& cause, Effects& out) {
   std::erase_if(spawning_, [&](const auto& entry) { return entry.second.spec.job == job; });
 }
 
-// ---- actors ------------------------------------------------------------------------------------
+// ---- actors ----------------------------------------------------------------------------------
 
 void NodeRelay::spawn(ProcessId process, const SpawnActor& spawn, Effects& out) {
   if (full()) return refuse(process, {}, spawn.spec.id, out);

@@ -78,7 +78,7 @@ void Node::end_stale(Step& step) {
     stop_worker(step, id, "it was idle");
 }
 
-// ---- actors ------------------------------------------------------------------------------------
+// ---- actors ----------------------------------------------------------------------------------
 
 void Node::on(Step& step, ProcessId from, const StartActor& start) {
   if (from != options_.head.id) return;

@@ -114,7 +114,6 @@ RefEntry ObjectTable::entry_of(const Cell& cell) const {
 }
 
 // ---- what others own
-// --------------------------------------------------------------------------------------------
 
 CellRef ObjectTable::borrow(const RefEntry& entry) {
   if (entry.id.owner == options_.self) {
@@ -227,7 +226,6 @@ void ObjectTable::on_dropped(Cell& cell) {
 }
 
 // ---- what we own
-// --------------------------------------------------------------------------------------------------
 
 void ObjectTable::on_register(ProcessId from, const RefRegister& message) {
   port_.send(from, RefRegistered{message.object});
@@ -269,7 +267,6 @@ void ObjectTable::on_copied(const ObjectCopied& message) {
 }
 
 // ---- deaths
-// ---------------------------------------------------------------------------------------------------------
 
 void ObjectTable::lose(Borrowed& borrowed, const std::string& why) {
   borrowed.registered = true;

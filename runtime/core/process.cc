@@ -33,7 +33,6 @@ Process::Process(Options options, CellTable& cells, ProcessPort& port)
       mailbox_(port) {}
 
 // ---- from this process's threads
-// ------------------------------------------------------------------------------------
 
 void Process::start(TimeNs, CellRef welcomed) {
   welcomed_ = std::move(welcomed);
@@ -257,7 +256,6 @@ void Process::take_drops() {
 }
 
 // ---- turns
-// ------------------------------------------------------------------------------------------------------------
 
 void Process::flush(TimeNs now) {
   std::vector<Call*> failed;

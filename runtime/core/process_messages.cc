@@ -161,6 +161,7 @@ void Process::settle_binds(const ActorId& actor) {
 
 void Process::on_died(TimeNs now, const ProcessDied& death) {
   if (death.process && !dead_.insert(death.process).second) return;
+  if (death.process == options_.node.id) return port_.end(death.cause);
   objects_.on_process_died(death);
   std::vector<Call*> failed;
   tasks_.on_process_died(now, death, failed);
@@ -176,7 +177,6 @@ void Process::on_died(TimeNs now, const ProcessDied& death) {
 }
 
 // ---- calls that come in
-// ------------------------------------------------------------------------------------------------
 
 void Process::on_call(TimeNs, Incoming call) {
   if (dead_.contains(call.from)) return;
@@ -252,7 +252,6 @@ void Process::retry_deferred() {
 }
 
 // ---- replies that come in
-// -----------------------------------------------------------------------------------------------
 
 void Process::on_reply(TimeNs now, ProcessId from, const ReplyHeader& head, ByteView payload,
                        std::span<const RefEntry> entries) {

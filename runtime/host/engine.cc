@@ -161,6 +161,7 @@ void end_with_parent(std::int64_t node_pid) {
   }
   const host::WorkerStart& what = start.value();
   log_open(what.label);
+  std::setvbuf(stdout, nullptr, _IOLBF, 0);  // a killed worker's last lines are in its log
   end_with_parent(what.node_pid);
   if (what.fingerprint != registry.fingerprint()) {
     std::fprintf(stderr,

@@ -36,7 +36,7 @@ void NodeHost::before_send(ProcessId to, core::Message& message) {
   else log_error("a process gets no page of holds: " + std::string(page.error().what()));
 }
 
-// ---- workers and files -------------------------------------------------------------------------
+// ---- workers and files -----------------------------------------------------------------------
 
 void NodeHost::on(TimeNs now, core::StartWorker& start, core::Effects& out) {
   drivers_[start.job.id] = start.job.driver;
@@ -90,7 +90,7 @@ void NodeHost::on(TimeNs, core::WriteFile& piece, core::Effects&) {
   });
 }
 
-// ---- the store ---------------------------------------------------------------------------------
+// ---- the store -------------------------------------------------------------------------------
 
 void NodeHost::on(TimeNs now, core::CreateExtent& create, core::Effects& more) {
   const auto make = [this, create]() -> int {
@@ -156,7 +156,7 @@ void NodeHost::on(TimeNs, core::WriteChunk& chunk, core::Effects&) {
     log_error("a piece of an object was not kept: " + std::string(written.error().what()));
 }
 
-// ---- membership and people ---------------------------------------------------------------------
+// ---- membership and people -------------------------------------------------------------------
 
 void NodeHost::on(TimeNs, core::RenewTerm& term, core::Effects&) {
   workers_->set_term_end(term.until);

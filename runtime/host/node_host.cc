@@ -111,7 +111,7 @@ void NodeHost::on_start(TimeNs now, core::Effects& out) {
   node_->start(now, out);
 }
 
-// ---- what comes in -----------------------------------------------------------------------------
+// ---- what comes in ---------------------------------------------------------------------------
 
 void NodeHost::on_peer(TimeNs, const core::Peer& peer, core::Effects&) {
   // Answers must find their way even where the machine sends none by itself.
@@ -198,7 +198,7 @@ void NodeHost::on_deadline(TimeNs now, core::Effects& out) {
   if (!failure_ && node_->next_deadline() <= now) node_->on_deadline(now, out);
 }
 
-// ---- deaths ------------------------------------------------------------------------------------
+// ---- deaths ----------------------------------------------------------------------------------
 
 void NodeHost::look_at_processes(TimeNs now, core::Effects& out) {
   WorkerProcesses::Changes changes = workers_->poll();
@@ -253,7 +253,7 @@ void NodeHost::stop(const std::string& reason, DurationNs patience) {
   });
 }
 
-// ---- logs --------------------------------------------------------------------------------------
+// ---- logs ------------------------------------------------------------------------------------
 
 void NodeHost::drain_logs() {
   if (logs_) logs_->drain();

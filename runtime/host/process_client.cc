@@ -105,7 +105,6 @@ ActorId ProcessHost::spawn(const std::string& class_name, const ActorOptions& op
 }
 
 // ---- values
-// -----------------------------------------------------------------------------------------------------------------
 
 core::GrantAnswer ProcessHost::ask(Order order, std::optional<DurationNs> timeout) {
   const CellRef answer = fresh_cell(order.answer);
@@ -222,7 +221,6 @@ Buffer ProcessHost::open_stored(const CellRef& cell, std::optional<DurationNs> t
 }
 
 // ---- actors
-// -----------------------------------------------------------------------------------------------------------------
 
 detail::ActorFound ProcessHost::find(const std::string& name) {
   if (name.size() > limits::kNameBytesMax) {

@@ -132,7 +132,6 @@ CellRef ProcessHost::fresh_cell(CellRef& second_hold) {
 }
 
 // ---- the letter box
-// ----------------------------------------------------------------------------------------------------
 
 void ProcessHost::post(Order order) {
   bool first = false;
@@ -157,7 +156,6 @@ void ProcessHost::watchman() {
 }
 
 // ---- a turn
-// -----------------------------------------------------------------------------------------------------------
 
 DurationNs ProcessHost::until_deadline(DurationNs at_most) const {
   TimeNs next = boot_time() + at_most;
@@ -265,7 +263,6 @@ void ProcessHost::obey(Order& order) {
 }
 
 // ---- waiting
-// ----------------------------------------------------------------------------------------------------------
 
 std::size_t ProcessHost::wait(std::span<const CellRef> cells, std::size_t count,
                               std::optional<DurationNs> timeout) {
@@ -302,7 +299,6 @@ void ProcessHost::cancel_wait() {
 }
 
 // ---- ProcessPort and Handler
-// ---------------------------------------------------------------------------------------------
 
 void ProcessHost::learn(const core::Peer& peer) {
   if (peer.id == options_.self.id || peer.address.empty()) return;

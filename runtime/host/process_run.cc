@@ -26,7 +26,6 @@ constexpr std::size_t padded(std::size_t bytes) { return (bytes + 7) & ~std::siz
 }  // namespace
 
 // ---- threads
-// ------------------------------------------------------------------------------------------------------------
 
 void ProcessHost::run(core::RunId id) { runs_.push_back(id); }
 void ProcessHost::construct(const core::CreateActor& birth) { births_.push_back(birth); }
@@ -92,7 +91,6 @@ void ProcessHost::idle() {
 }
 
 // ---- waiting inside a body
-// -------------------------------------------------------------------------------------------------
 
 void ProcessHost::wait_in_run(ThreadRun& here, std::span<const CellRef> cells, std::size_t count,
                               TimeNs deadline) {
@@ -137,7 +135,6 @@ void ProcessHost::wait_in_run(ThreadRun& here, std::span<const CellRef> cells, s
 }
 
 // ---- results
-// ----------------------------------------------------------------------------------------------------------------
 
 class ProcessHost::Sink final : public detail::ResultSink {
  public:
@@ -163,7 +160,6 @@ class ProcessHost::Sink final : public detail::ResultSink {
 };
 
 // ---- bodies
-// -----------------------------------------------------------------------------------------------------------------
 
 std::vector<detail::ArgumentView> ProcessHost::read_arguments(ByteView payload,
                                                               const SharedBytes& frame,

@@ -126,7 +126,7 @@ struct Codec {
   }
 };
 
-// ---- numbers, enums, C arrays, strings ----------------------------------------------------------
+// ---- numbers, enums, C arrays, strings -------------------------------------------------------
 
 template <class T>
   requires(std::is_arithmetic_v<T> || std::is_enum_v<T>)
@@ -206,7 +206,7 @@ struct Codec<Buffer> {
   }
 };
 
-// ---- whole values -------------------------------------------------------------------------------
+// ---- whole values ----------------------------------------------------------------------------
 
 namespace detail {
 

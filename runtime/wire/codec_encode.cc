@@ -19,7 +19,6 @@ using capnp::Data;
 using capnp::Text;
 
 // ---- every field is listed
-// -------------------------------------------------------------------------
 
 struct Anything {
   template <class T>
@@ -58,11 +57,10 @@ RONDO_MESSAGES(RONDO_COUNT_MESSAGE)
 static_assert(fields_of<core::RefEntry>() == 3, "put(RefEntry) and message.capnp miss a field");
 static_assert(fields_of<core::Value>() == 5, "put(Value) and message.capnp miss a field");
 #define RONDO_ONE_MESSAGE(Type, CONSTANT) +1
-static_assert(std::variant_size_v<core::Message> == 0 RONDO_MESSAGES(RONDO_ONE_MESSAGE),
+static_assert(std::variant_size_v<core::AnyMessage> == 0 RONDO_MESSAGES(RONDO_ONE_MESSAGE),
               "core::Message has a member that wire/fields.h and message.capnp do not list");
 
 // ---- values
-// ----------------------------------------------------------------------------------------
 
 template <class To, class From>
 To number(const From& from) {

@@ -35,7 +35,6 @@ Station::Station(Options options) : options_(std::move(options)) {
 Station::~Station() = default;
 
 // ---- peers
-// -----------------------------------------------------------------------------------------
 
 Station::PeerState* Station::find(ProcessId id) const {
   if (last_ != nullptr && last_->id == id) return last_;
@@ -105,7 +104,6 @@ void Station::break_link(PeerState& peer, std::string why) {
 std::vector<Broken> Station::take_broken() { return std::exchange(broken_, {}); }
 
 // ---- out
-// -------------------------------------------------------------------------------------------
 
 void Station::mark(PeerState& peer) {
   if (peer.dirty) return;
@@ -245,7 +243,6 @@ std::optional<TimeNs> Station::next_deadline() const {
 }
 
 // ---- in
-// --------------------------------------------------------------------------------------------
 
 // Judges a frame by its head alone. nullptr: dropped and counted, or dealt with.
 Station::PeerState* Station::admit(const core::FrameHead& head, const SharedBytes& frame,
@@ -369,7 +366,6 @@ void Station::read_loose(ProcessId from, const SharedBytes& frame, Handler& hand
 }
 
 // ---- looking
-// ---------------------------------------------------------------------------------------
 
 bool Station::congested(ProcessId id) const {
   const PeerState* peer = find(id);

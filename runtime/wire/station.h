@@ -30,8 +30,8 @@
 // whoever calls it. A frame with a wrong token, of another version or for another process is
 // dropped before anything is decoded, and counted; of another version's frames only Hello and
 // Refused are read, so that a refusal can be said in words. A record that does not decode, or a
-// backlog beyond backlog_bytes_max, breaks the link: nothing more goes either way, and take_broken()
-// tells the owner, who treats the peer as dead.
+// backlog beyond backlog_bytes_max, breaks the link: nothing more goes either way, and
+// take_broken() tells the owner, who treats the peer as dead.
 //
 // One thread at a time: the one that has the loop's role. Never blocks, never reads a clock.
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs the build into a temporary folder (with a blank in its name) and builds, against that copy
-# alone, the program beside this script; then runs it. Arguments: BUILD_DIR CMAKE GENERATOR
+# Installs the build into a temporary folder (with a blank in its name) and builds, against that
+# copy alone, the program beside this script; then runs it. Arguments: BUILD_DIR CMAKE GENERATOR
 set -eu
 build=$1 cmake=$2 generator=$3
 here=$(cd -- "$(dirname -- "$0")" && pwd -P)
@@ -11,7 +11,7 @@ trap 'rm -rf -- "$work"' EXIT
   cat -- "$work/install.log"
   exit 1
 }
-# Nothing of the source tree may be needed: a path into it is a header or library that did not travel.
+# Nothing of the source tree may be needed: a path into it is a header or library left behind.
 source_dir=$(sed -n 's/^CMAKE_HOME_DIRECTORY:INTERNAL=//p' "$build/CMakeCache.txt")
 if grep -rlF -e "$source_dir/" -- "$work/usr/lib" --include='*.cmake'; then
   echo "install: these files still name $source_dir"

@@ -215,7 +215,7 @@ TEST(ZmqTransport, ManyPeersShareAContext) {
   EXPECT_EQ(receive(hub.transport, 100).size(), 100u);
 }
 
-// ---- with stations: nothing is lost, whatever the transport loses --------------------------------
+// ---- with stations: nothing is lost, whatever the transport loses ----------------------------
 
 constexpr int kCalls = 20'000;
 

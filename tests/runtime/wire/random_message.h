@@ -130,9 +130,9 @@ inline bool same(const core::Message& a, const core::Message& b) {
 
 template <std::size_t I = 0>
 core::Message random_message(Prng& prng, std::size_t index) {
-  if constexpr (I < std::variant_size_v<core::Message>) {
+  if constexpr (I < std::variant_size_v<core::AnyMessage>) {
     if (index != I) return random_message<I + 1>(prng, index);
-    std::variant_alternative_t<I, core::Message> m;
+    std::variant_alternative_t<I, core::AnyMessage> m;
     fill(prng, m);
     return m;
   } else {
@@ -140,6 +140,6 @@ core::Message random_message(Prng& prng, std::size_t index) {
   }
 }
 
-constexpr std::size_t kMessageKinds = std::variant_size_v<core::Message>;
+constexpr std::size_t kMessageKinds = std::variant_size_v<core::AnyMessage>;
 
 }  // namespace rondo::wire::test
