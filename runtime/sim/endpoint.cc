@@ -1,6 +1,11 @@
 #include <rondo/sim/endpoint.h>
 
+#include <cxxabi.h>
+
 #include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <typeinfo>
 #include <utility>
 
 #include <rondo/sim/checks.h>
@@ -19,6 +24,33 @@ Endpoint::~Endpoint() = default;
 void Endpoint::die() { dead_ = true; }
 
 void Endpoint::check_invariants() const { station_->check_invariants(); }
+
+void Endpoint::narrate(ProcessId from, const core::Message& message) const {
+  if (!world_.verbose()) return;
+  const char* name = std::visit([](const auto& m) { return typeid(m).name(); }, message);
+  char* plain = abi::__cxa_demangle(name, nullptr, nullptr, nullptr);
+  std::string more;
+  if (const auto* m = std::get_if<core::ActorUpdate>(&message))
+    more = to_string(m->actor.id) + " state " + std::to_string(static_cast<int>(m->actor.state)) +
+           " inc " + std::to_string(m->actor.incarnation.value) + " in " +
+           to_string(m->actor.process.id) + " " + m->actor.cause;
+  else if (const auto* w = std::get_if<core::WatchActor>(&message)) more = to_string(w->actor);
+  else if (const auto* s = std::get_if<core::SpawnActor>(&message)) more = to_string(s->spec.id);
+  else if (const auto* d = std::get_if<core::ProcessDied>(&message)) more = to_string(d->process);
+  else if (const auto* r = std::get_if<core::RefRegister>(&message)) more = to_string(r->object);
+  else if (const auto* e = std::get_if<core::RefRelease>(&message)) more = to_string(e->object);
+  else if (const auto* k = std::get_if<core::RefsKept>(&message)) more = to_string(k->object);
+  else if (const auto* y = std::get_if<core::ObjectReady>(&message)) more = to_string(y->object);
+  else if (const auto* j = std::get_if<core::EndJob>(&message)) more = to_string(j->job) + j->cause;
+  else if (const auto* t = std::get_if<core::StartActor>(&message))
+    more = to_string(t->spec.id) + " inc " + std::to_string(t->incarnation.value);
+  else if (const auto* x = std::get_if<core::ActorExited>(&message))
+    more = to_string(x->actor) + " inc " + std::to_string(x->incarnation.value) + " " + x->cause;
+  std::printf("%9lld us %s %s hears %s of %s  %s\n",
+              static_cast<long long>((world_.now().ns - 1'000'000'000) / 1'000), kind(),
+              to_string(id()).c_str(), plain, to_string(from).c_str(), more.c_str());
+  std::free(plain);
+}
 
 void Endpoint::hear(const SharedBytes& frame) {
   station_->on_frame(world_.now(), frame, *this);

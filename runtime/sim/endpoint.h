@@ -56,6 +56,7 @@ class Endpoint : protected wire::Handler {
   World& world_;
   const core::Peer self_;
   const std::uint32_t machine_;
+  void narrate(ProcessId from, const core::Message&) const;   // when one seed is looked at
   bool dead_ = false;
   std::unique_ptr<wire::Station> station_;
 

@@ -42,13 +42,18 @@ void SimHead::check_invariants() const {
 }
 
 std::string SimHead::held_at_rest() const {
-  if (!head_->jobs().all().empty()) return "the head still has a job";
+  if (!head_->jobs().all().empty()) {
+    const core::JobSpec& job = head_->jobs().all().begin()->second.spec;
+    return "job " + to_string(job.id) + " of driver " + to_string(job.driver.id) + " at node " +
+           to_string(job.home);
+  }
   if (!head_->actors().all().empty()) return "the head still has an actor";
   if (disk_.pending()) return "a row of the head is not synced";
   return {};
 }
 
 void SimHead::on_message(ProcessId from, core::Message&& message) {
+  narrate(from, message);
   if (auto* spawn = std::get_if<core::SpawnActor>(&message);
       spawn != nullptr && world_.defects().budget_raised && spawn->spec.max_restarts >= 0)
     spawn->spec.max_restarts += 2;

@@ -56,6 +56,7 @@ void SimNode::input(F&& give) {
 // ---- what comes in -----------------------------------------------------------------------------
 
 void SimNode::on_message(ProcessId from, core::Message&& message) {
+  narrate(from, message);
   if (ended_) return;
   const TimeNs now = world_.now();
   if (from == head_.id) head_heard_ = now;

@@ -148,6 +148,7 @@ std::string SimProcess::name_of(core::CallKind kind, std::uint32_t function) {
 }
 
 void SimProcess::on_message(ProcessId from, core::Message&& message) {
+  narrate(from, message);
   machine_->on_message(world_.now(), from, message);
   if (std::holds_alternative<core::Welcome>(message)) welcomed_ = true;
 }

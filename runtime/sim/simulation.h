@@ -31,6 +31,7 @@ class Simulation {
   Simulation(std::uint64_t seed, const Defects& defects);
   ~Simulation();
   [[nodiscard]] Outcome run();
+  void set_verbose() { world_.set_verbose(); }
 
  private:
   struct Home {                 // a machine with a node daemon and its supervisor

@@ -134,7 +134,7 @@ void Workload::make_call() {
   if (order.op == Op::kKeep) {
     if (const Held* some = some_held()) inner.push_back(some->cell);
   }
-  const Incarnation bound{random_.percent(12) ? 1 + random_.below(2) : 0};
+  const Incarnation bound{random_.percent(12) ? 1u : 0u};
   for (std::uint64_t burst = random_.percent(20) ? 5 : 1; burst > 0; --burst)
     hold(process_.call(actor, bound, order, inner, arguments(15)), false, false,
          "call of " + to_string(actor) + (bound ? " bound" : ""));
@@ -147,6 +147,7 @@ void Workload::make_actor() {
   spec.max_restarts = kRestarts[random_.below(5)];
   constexpr std::int32_t kRetries[] = {0, 0, 2, -1};
   spec.max_task_retries = kRetries[random_.below(4)];
+  if (spec.class_name == "Throws") spec.max_restarts = static_cast<std::int32_t>(random_.below(2));
   if (random_.one_in(3)) spec.name = "actor " + std::to_string(random_.below(6));
   std::vector<CellRef> inner;
   if (const Held* some = some_held(); some != nullptr && random_.percent(30))

@@ -59,6 +59,9 @@ class World {
   [[nodiscard]] std::uint64_t trace() const { return trace_; }
   [[nodiscard]] std::uint64_t events() const { return events_; }
 
+  void set_verbose() { verbose_ = true; }   // every message is printed
+  [[nodiscard]] bool verbose() const { return verbose_; }
+
   // Processes. They live as long as the world; the dead are emptied.
   Endpoint& add(std::unique_ptr<Endpoint>);
   [[nodiscard]] Endpoint* find(ProcessId) const;
@@ -89,6 +92,7 @@ class World {
 
   Prng random_;
   Defects defects_;
+  bool verbose_ = false;
   TimeNs now_{1'000'000'000};
   std::vector<Event> queue_;
   std::uint64_t order_ = 0;

@@ -11,7 +11,9 @@ int main(int argc, char** argv) {
   std::uint64_t bad = 0;
   for (std::uint64_t seed = first; seed < first + count; ++seed) {
     std::fprintf(stderr, "seed %llu\n", (unsigned long long)seed);
-    const rondo::sim::Outcome out = rondo::sim::run_seed(seed);
+    rondo::sim::Simulation sim(seed, {});
+    if (argc > 3) sim.set_verbose();
+    const rondo::sim::Outcome out = sim.run();
     if (!out.failure.empty()) {
       ++bad;
       std::printf("%llu %s\n", (unsigned long long)seed, out.failure.c_str());
