@@ -258,6 +258,10 @@ void Process::take_drops() {
 // ---- turns
 
 void Process::flush(TimeNs now) {
+  if (ended_) {  // every call is failed already, those that wait for others among them
+    (void)objects_.take_released_calls();
+    return take_drops();
+  }
   std::vector<Call*> failed;
   do {
     settle_released(now);

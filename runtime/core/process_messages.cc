@@ -37,6 +37,7 @@ Failure decode_failure(ByteView payload) {
 }  // namespace
 
 void Process::on_message(TimeNs now, ProcessId from, const Message& message) {
+  if (ended_) return;
   std::visit(
       Cases{
           [&](const Welcome& m) {
@@ -179,7 +180,7 @@ void Process::on_died(TimeNs now, const ProcessDied& death) {
 // ---- calls that come in
 
 void Process::on_call(TimeNs, Incoming call) {
-  if (dead_.contains(call.from)) return;
+  if (ended_ || dead_.contains(call.from)) return;
   for (const RefEntry& entry : call.refs) port_.learn(Peer{entry.id.owner, entry.owner});
   mailbox_.on_call(std::move(call));
 }
@@ -255,6 +256,7 @@ void Process::retry_deferred() {
 
 void Process::on_reply(TimeNs now, ProcessId from, const ReplyHeader& head, ByteView payload,
                        std::span<const RefEntry> entries) {
+  if (ended_) return;
   Call* call = calls_.find(head.slot, head.generation);
   if (call == nullptr || call->state != Call::State::kSent || call->to != from ||
       call->attempt != head.attempt)

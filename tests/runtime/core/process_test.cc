@@ -293,6 +293,20 @@ TEST(ProcessTest, ACycleOfWaitsFailsTheCallThatClosedIt) {
       << failure_of(on[1]);
 }
 
+TEST(ProcessTest, WhatComesAfterTheEndIsIgnoredAndEveryVerbFails) {
+  ProcessNet net(1);
+  net.held.insert(ProcessId{2});
+  const CellRef running = net.submit(kDriver, 1);
+  const CellRef dependent = net.submit(kDriver, 2, {running});
+  net.settle();
+  net.driver().fail_everything({ErrorCode::kUnavailable, "its node died"});
+  net.held.clear();
+  net.settle();
+  EXPECT_NE(failure_of(running).find("Unavailable"), std::string::npos);
+  EXPECT_NE(failure_of(dependent).find("Unavailable"), std::string::npos);
+  EXPECT_NE(failure_of(net.submit(kDriver, 3)).find("Unavailable"), std::string::npos);
+}
+
 TEST(ProcessTest, NothingIsHeldAtRest) {
   ProcessNet net(2);
   net.body = [](ProcessId, RunId, const Incoming& call) { return number(call.head.function); };
