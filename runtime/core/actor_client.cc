@@ -82,6 +82,8 @@ void ActorClient::pump(TimeNs now, std::uint32_t group, std::vector<Call*>& fail
   Actor& actor = actors_[group];
   const ActorInfo& info = actor.info;
   while (Call* call = actor.queue.front(calls_)) {
+    // bound to one that we have not heard of yet: its news comes
+    if (call->bound && info.state != ActorState::kDead && info.incarnation < call->bound) return;
     const bool dead = info.state == ActorState::kDead;
     const bool missed =
         call->bound && (call->bound < info.incarnation ||
@@ -123,7 +125,8 @@ void ActorClient::cancel(Call& call) {
   mark_dirty(call.group);
 }
 
-void ActorClient::on_update(TimeNs now, const ActorUpdate& update, std::vector<Call*>& failed) {
+void ActorClient::on_update(TimeNs now, const ActorUpdate& update, bool gone,
+                            std::vector<Call*>& failed) {
   const auto it = by_id_.find(update.actor.id);
   if (it == by_id_.end()) return;
   Actor& actor = actors_[it->second];
@@ -132,6 +135,7 @@ void ActorClient::on_update(TimeNs now, const ActorUpdate& update, std::vector<C
   if (update.actor.state == ActorState::kUnknown && actor.info.state == ActorState::kPending)
     return;  // spawn overtaken
   actor.info = update.actor;
+  if (gone) actor.lost = actor.info.process.id;
   if (actor.info.state == ActorState::kUnknown)
     actor.info.state = ActorState::kDead, actor.info.cause = "it is unknown";
   if (actor.info.state == ActorState::kAlive) port_.learn(actor.info.process);

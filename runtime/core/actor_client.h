@@ -38,7 +38,8 @@ class ActorClient {
   void mark_dirty(std::uint32_t group);
   void on_answered(Call&);
   void on_returned(Call&);
-  void on_update(TimeNs now, const ActorUpdate&, std::vector<Call*>& failed);
+  // `gone`: the process that it names is known to be dead already; wait for the next birth.
+  void on_update(TimeNs now, const ActorUpdate&, bool gone, std::vector<Call*>& failed);
   void on_process_died(TimeNs now, const ProcessDied&, std::vector<Call*>& failed);
   void cancel(Call&);  // Requires: not sent.
   void watch_again();  // the node is new or was away

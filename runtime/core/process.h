@@ -159,6 +159,9 @@ class Process {
   void follow(WaitProbe, const Cell& on);
   void probe_executor(WaitProbe);
   [[nodiscard]] std::map<std::uint64_t, Wait>::const_iterator wait_of(RunId) const;
+  [[nodiscard]] bool known_dead(ProcessId process, NodeId node) const {
+    return dead_.contains(process) || dead_nodes_.contains(node);
+  }
 
   Options options_;
   CellTable& cells_;
@@ -187,6 +190,7 @@ class Process {
   std::uint64_t next_wait_ = 1;
   std::set<LeaseId> resuming_;
   std::set<ProcessId> dead_;
+  std::set<NodeId> dead_nodes_;
   std::optional<Failure> ended_;  // nothing can be done any more: every verb fails with this
 };
 

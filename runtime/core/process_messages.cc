@@ -60,8 +60,15 @@ void Process::on_message(TimeNs now, ProcessId from, const Message& message) {
           [&](const Shutdown& m) { port_.end(m.cause); },
           [&](const ActorUpdate& m) { on_update(now, m); },
           [&](const CreateActor& m) { port_.construct(m); },
-          [&](const LeaseGrant& m) { tasks_.on_grant(now, m); },
-          [&](const LeaseRedirect& m) { tasks_.on_redirect(m); },
+          // news of a death and what the dead one's node said before may come in either order
+          [&](const LeaseGrant& m) {
+            if (known_dead(m.worker.id, m.node)) tasks_.ask_again(m.request);
+            else tasks_.on_grant(now, m);
+          },
+          [&](const LeaseRedirect& m) {
+            if (known_dead(m.node.id, {})) tasks_.ask_again(m.request);
+            else tasks_.on_redirect(m);
+          },
           [&](const LeaseRefused& m) {
             std::vector<Call*> failed;
             tasks_.on_refused(m, failed);
@@ -136,7 +143,8 @@ void Process::on_update(TimeNs now, const ActorUpdate& update) {
     }
   }
   std::vector<Call*> failed;
-  actors_.on_update(now, update, failed);
+  const bool gone = info.state == ActorState::kAlive && known_dead(info.process.id, info.node);
+  actors_.on_update(now, update, gone, failed);
   fail_calls(failed, false, {});
   if (info.state == ActorState::kDead) spawn_refs_.erase(info.id);
   settle_binds(info.id);
@@ -147,7 +155,8 @@ void Process::settle_binds(const ActorId& actor) {
   const ActorInfo known = actors_.info(actors_.group_of(actor));
   if (known.state != ActorState::kAlive && known.state != ActorState::kDead) return;
   // its process is known to be dead before the directory has said so: wait for the next birth
-  if (known.state == ActorState::kAlive && dead_.contains(known.process.id)) return;
+  if (known.state == ActorState::kAlive && known_dead(known.process.id, known.node))
+    return;
   std::erase_if(binds_, [&](const Bind& bind) {
     if (bind.actor != actor) return false;
     if (known.state == ActorState::kAlive) {
@@ -162,6 +171,7 @@ void Process::settle_binds(const ActorId& actor) {
 
 void Process::on_died(TimeNs now, const ProcessDied& death) {
   if (death.process && !dead_.insert(death.process).second) return;
+  if (!death.process) dead_nodes_.insert(death.node);
   if (death.process == options_.node.id) return port_.end(death.cause);
   objects_.on_process_died(death);
   std::vector<Call*> failed;

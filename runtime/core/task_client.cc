@@ -169,6 +169,10 @@ void TaskClient::on_redirect(const LeaseRedirect& redirect) {
   }
 }
 
+void TaskClient::ask_again(RequestId request) {
+  for (Group& group : groups_) group.requests.erase(request);
+}
+
 void TaskClient::on_revoke(TimeNs, const LeaseRevoke& revoke) {
   for (Group& group : groups_) {
     for (auto& [number, lease] : group.leases) {

@@ -48,6 +48,7 @@ class TaskClient {
   void on_grant(TimeNs now, const LeaseGrant&);
   void on_refused(const LeaseRefused&, std::vector<Call*>& failed);  // the calls that can never run
   void on_redirect(const LeaseRedirect&);
+  void ask_again(RequestId);  // its answer names the dead: the queue asks at home
   void on_revoke(TimeNs now, const LeaseRevoke&);
   // What the dead worker had: `again` are requeued already; `spent` have no retry left and must be
   // failed.

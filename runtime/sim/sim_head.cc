@@ -42,8 +42,9 @@ void SimHead::check_invariants() const {
 }
 
 std::string SimHead::held_at_rest() const {
-  if (!head_->jobs().all().empty()) {
-    const core::JobSpec& job = head_->jobs().all().begin()->second.spec;
+  for (const auto& [id, entry] : head_->jobs().all()) {
+    if (head_->jobs().living(id) == nullptr) continue;
+    const core::JobSpec& job = entry.spec;
     return "job " + to_string(job.id) + " of driver " + to_string(job.driver.id) + " at node " +
            to_string(job.home);
   }
