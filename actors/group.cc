@@ -18,6 +18,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr int kFailuresMax = 20;               // without a committed step between them
+constexpr int kUnexplainedMax = 2;  // failures without a death, one after the other
 constexpr DurationNs kBirthPatience = seconds(1);
 constexpr std::size_t kSegmentsAhead = 4;      // of validation, submitted and not yet awaited
 
@@ -129,6 +130,7 @@ void Group::commit() {
   committed_ = std::exchange(prepared_, {});
   committed_step_ = turn_.step;
   failures_ = 0;
+  unexplained_ = 0;
   submit_commit(plan(), turn_);
 }
 
@@ -187,6 +189,7 @@ void Group::plan_kills(std::int64_t step) {
 }
 
 bool Group::recover(const Error& error) {
+  if (error.code() == ErrorCode::kUnavailable) throw error;  // this process has no cluster any more
   Error cause = error;
   std::map<std::size_t, Clock::time_point> died;  // when it was noticed
   while (true) {
@@ -197,8 +200,10 @@ bool Group::recover(const Error& error) {
     incarnation_ += 1;
     const std::vector<std::size_t> dead = find_dead();
     for (std::size_t party : dead) died.emplace(party, Clock::now());
+    // A failed method may be the echo of a loss elsewhere; one that fails again is a failure.
     if (died.empty() && cause.code() != ErrorCode::kObjectLost &&
-        cause.code() != ErrorCode::kActorDied && cause.code() != ErrorCode::kCancelled)
+        cause.code() != ErrorCode::kActorDied && cause.code() != ErrorCode::kCancelled &&
+        ++unexplained_ > kUnexplainedMax)
       throw cause;
     try {
       for (std::size_t party : dead)

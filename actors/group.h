@@ -103,6 +103,7 @@ class Group {
   std::int64_t committed_step_ = 0;
   std::uint64_t incarnation_ = 0;  // of the group
   int failures_ = 0;               // since the last commit
+  int unexplained_ = 0;            // of those, the ones of which nobody died
 };
 
 }  // namespace rondo::actors

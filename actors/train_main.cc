@@ -79,17 +79,28 @@ std::vector<StageSnapshot> versions_of(TrainOptions& options) {
   return all;
 }
 
-int train(TrainOptions options, Runtime& runtime, Reporter& reporter, const Streams& streams) {
+// The driver's own node died; the run is saved and can go on from another one.
+struct NodeLost {
+  std::string text;
+  std::int64_t step = 0;
+};
+
+int train(TrainOptions options, Runtime& runtime, int nodes_lost, Reporter& reporter,
+          const Streams& streams) {
+  const std::string name = "train" + std::to_string(::getpid()) +
+                           (nodes_lost == 0 ? "" : "." + std::to_string(nodes_lost));
   RunSpec& spec = options.spec;
   const Progress progress = options.resumed ? options.resumed->progress : Progress{};
   Curve curve(options.out);
   if (options.resumed) curve.resume(progress.step);
   catch_signals();
   Group group(runtime, spec, streams, reporter, stop_signal,
-              {options.threads, "train" + std::to_string(::getpid()), options.chaos});
+              {options.threads, name, options.chaos});
   if (!group.start(versions_of(options), progress.step)) return stopped(options, progress);
-  reporter.start(spec, options.out, parameter_count(spec.model, {0, spec.model.layers}),
-                 options.threads);
+  if (nodes_lost == 0) {
+    reporter.start(spec, options.out, parameter_count(spec.model, {0, spec.model.layers}),
+                   options.threads);
+  }
   Trainer trainer(spec, progress, {streams, group, curve, reporter, stop_signal},
                   {options.out, options.save_every});
   try {
@@ -97,6 +108,8 @@ int train(TrainOptions options, Runtime& runtime, Reporter& reporter, const Stre
     return finished ? 0 : stopped(options, trainer.progress());
   } catch (const Error& error) {  // the cluster is gone, or cannot carry the run any more
     if (!trainer.rescue()) throw;
+    if (error.code() == ErrorCode::kUnavailable && !options.address.empty())
+      throw NodeLost{error.what(), trainer.progress().step};
     throw Exit{error.code() == ErrorCode::kUnavailable ? kExitCluster : kExitFailed,
                std::string(error.what()) + "; the run is saved up to step " +
                    std::to_string(trainer.progress().step) +
@@ -112,6 +125,33 @@ std::unique_ptr<Runtime> join_cluster(const std::string& program, const std::str
   int count = address.empty() ? 1 : 2;
   if (address.empty()) words[1] = nullptr;
   return std::make_unique<Runtime>(count, words, registry);
+}
+
+std::string resume_hint(const NodeLost& lost, const std::string& out) {
+  return lost.text + "; the run is saved up to step " + std::to_string(lost.step) +
+         ": go on with rondo train --resume --out " + out;
+}
+
+// Trains on the cluster; when the driver's own node dies, goes on from another node of this
+// machine with what was just saved, as a resumed run would: to the same bits.
+int train_on_nodes(TrainOptions options, const char* program, const Registry& registry,
+                   Reporter& reporter, const Streams& streams) {
+  constexpr int kNodesLostMax = 10;
+  for (int lost_nodes = 0;; ++lost_nodes) {
+    try {
+      const auto runtime = join_cluster(program, options.address, registry);
+      make_folder(options.out);
+      return train(options, *runtime, lost_nodes, reporter, streams);
+    } catch (const NodeLost& lost) {
+      if (lost_nodes >= kNodesLostMax) throw Exit{kExitCluster, resume_hint(lost, options.out)};
+      reporter.failure("the driver's node", lost.text, lost.step);
+      options.resumed = need(load_run(options.out + "/last.safetensors"));
+    } catch (const Error& error) {  // the dead node may be listed for a while, or none lives yet
+      if (lost_nodes == 0 || lost_nodes >= kNodesLostMax ||
+          error.code() != ErrorCode::kUnavailable)
+        throw;
+    }
+  }
 }
 
 int run(int argc, char** argv, const Registry& registry) {
@@ -132,9 +172,7 @@ int run(int argc, char** argv, const Registry& registry) {
                      .first_step = options.resumed ? options.resumed->progress.step : 0,
                      .goal_epochs = spec.steps > 0 ? 0 : spec.epochs});
   try {
-    const auto runtime = join_cluster(argv[0], options.address, registry);
-    make_folder(options.out);
-    return train(std::move(options), *runtime, reporter, streams);
+    return train_on_nodes(std::move(options), argv[0], registry, reporter, streams);
   } catch (const Exit& exit) {
     reporter.error(exit.text);
     throw;

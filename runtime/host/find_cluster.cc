@@ -1,5 +1,9 @@
 #include <rondo/host/find_cluster.h>
 
+#include <signal.h>
+
+#include <cerrno>
+
 #include <algorithm>
 #include <charconv>
 #include <cstdlib>
@@ -114,6 +118,8 @@ Result<core::Peer> find_local_node(const ClusterPlace& place, DurationNs timeout
   for (const auto& row : rows) {
     if (row.value("state", "") != "alive") continue;
     if (row.contains("machine") && row.value("machine", "") != here) continue;
+    const std::int64_t pid = row.value("pid", std::int64_t{0});
+    if (pid > 0 && ::kill(static_cast<pid_t>(pid), 0) != 0 && errno == ESRCH) continue;  // it died
     const std::string process = row.value("process", "");
     core::Peer peer{{}, row.value("address", "")};
     std::from_chars(process.data(), process.data() + process.size(), peer.id.value, 16);
