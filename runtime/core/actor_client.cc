@@ -101,6 +101,7 @@ void ActorClient::pump(TimeNs now, std::uint32_t group, std::vector<Call*>& fail
     if (actor.sent.size() >= limits::kCallsInFlightMax) return;
     actor.queue.remove(calls_, *call);
     actor.sent.push_back(calls_, *call);
+    call->to_node = info.node;
     sender_.send(now, *call, info.process.id, info.incarnation.value);
   }
 }
@@ -154,7 +155,7 @@ void ActorClient::settle(Actor& actor, const ProcessDied& death, std::vector<Cal
     if (mark.caller == self_ || !mark.caller) begun = mark.number;
   }
   while (Call* call = actor.sent.back(calls_)) {  // newest first: each goes to the queue's front
-    if (death.process && call->to != death.process) return;
+    if (death.process ? call->to != death.process : call->to_node != death.node) return;
     actor.sent.remove(calls_, *call);
     const bool may_have_begun = call->number <= begun;
     if (call->bound || (may_have_begun && call->retries_left == 0)) {
@@ -175,8 +176,9 @@ void ActorClient::on_process_died(TimeNs now, const ProcessDied& death,
     Call* oldest = actor.sent.front(calls_);
     const bool lives_there =
         death.process ? actor.info.process.id == death.process : actor.info.node == death.node;
-    const bool has_calls =
-        oldest != nullptr && (death.process ? oldest->to == death.process : lives_there);
+    // By where they were sent: the news that the actor lives elsewhere may have come first.
+    const bool has_calls = oldest != nullptr && (death.process ? oldest->to == death.process
+                                                               : oldest->to_node == death.node);
     if (!lives_there && !has_calls) continue;
     if (lives_there) actor.lost = actor.info.process.id;
     actor.cause = death.cause;

@@ -250,6 +250,7 @@ class ProcessNet {
       ActorInfo& info = where_[m->spec.id];
       info.id = m->spec.id;
       info.class_name = "A";
+      info.node = NodeId{1};
       info.max_task_retries = m->spec.max_task_retries;
       info.incarnation = Incarnation{1};
       budget_[m->spec.id] = m->spec.max_restarts;

@@ -293,6 +293,36 @@ TEST(ProcessTest, ACycleOfWaitsFailsTheCallThatClosedIt) {
       << failure_of(on[1]);
 }
 
+TEST(ProcessTest, CallsToALostNodeAreSettledThoughTheActorAlreadyLivesElsewhere) {
+  ProcessNet net(0);
+  const ActorId actor = net.spawn(kDriver, 1, 5);
+  net.settle();
+  net.body = [](ProcessId, RunId, const Incoming& call) { return number(call.head.function); };
+  net.held.insert(ProcessId{2});
+  const CellRef one = net.call(kDriver, actor, 1);
+  net.settle();
+  net.at(ProcessId{2}).dead = true;
+  const ProcessId reborn = net.add();
+  CreateActor birth;
+  birth.spec.id = actor;
+  birth.incarnation = Incarnation{2};
+  net.at(reborn).machine->constructed(birth, std::nullopt);
+  ActorUpdate update;
+  update.actor.id = actor;
+  update.actor.incarnation = Incarnation{2};
+  update.actor.state = ActorState::kAlive;
+  update.actor.process = {reborn, "mem"};
+  update.actor.node = NodeId{2};
+  update.actor.max_task_retries = 5;
+  net.driver().on_message(net.now, ProcessNet::kNode, update);
+  net.settle();
+  EXPECT_TRUE(one->pending());
+  net.driver().on_message(net.now, ProcessNet::kNode,
+                          ProcessDied{.process = {}, .node = NodeId{1}, .cause = "not heard"});
+  net.settle();
+  EXPECT_EQ(value_of(one), 1u);
+}
+
 TEST(ProcessTest, WhatComesAfterTheEndIsIgnoredAndEveryVerbFails) {
   ProcessNet net(1);
   net.held.insert(ProcessId{2});
