@@ -196,8 +196,8 @@ void Node::node_lost(Step& step, const NodeInfo& info) {
   lost_.insert(info.id);
   const std::string cause = "its node " + info.name + " is dead";
   step.out.add(Forget{info.peer.id});
-  tell_processes(step, ProcessDied{{}, info.id, info.pid, cause, {}});
   tell_processes(step, ProcessDied{info.peer.id, info.id, info.pid, cause, {}});
+  tell_processes(step, ProcessDied{{}, info.id, info.pid, cause, {}});
   leases_ended(step, leases_.drop_owners_of(info.id), cause);
   store_.node_died(step.now, info.id, step.out);
   files_.source_lost(info.peer.id, cause, step.out);

@@ -279,8 +279,9 @@ void Process::flush(TimeNs now) {
 void Process::on_deadline(TimeNs now) {
   tasks_.on_deadline(now);
   for (auto& [id, wait] : waits_) {
-    if (now < wait.probe_at || !wait.on->pending()) continue;
+    if (now < wait.probe_at) continue;
     wait.probe_at = now + limits::kWaitProbeAfter;
+    if (!wait.on->pending()) continue;
     const Incoming& call = mailbox_.incoming(wait.run);
     WaitProbe probe{.origin = options_.self.id,
                     .wait = id,

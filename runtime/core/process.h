@@ -151,6 +151,7 @@ class Process {
   void retry_deferred();
   void on_update(TimeNs now, const ActorUpdate&);
   void settle_binds(const ActorId&);
+  void on_lease_refused(const LeaseRefused&);
   std::optional<RequestId> ask(CellRef answer);
   void on_died(TimeNs now, const ProcessDied&);
   void answer_request(RequestId, const GrantAnswer&);

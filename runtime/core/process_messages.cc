@@ -69,15 +69,7 @@ void Process::on_message(TimeNs now, ProcessId from, const Message& message) {
             if (known_dead(m.node.id, {})) tasks_.ask_again(m.request);
             else tasks_.on_redirect(m);
           },
-          [&](const LeaseRefused& m) {
-            std::vector<Call*> failed;
-            tasks_.on_refused(m, failed);
-            for (Call* call : failed) {
-              fail_call(*call,
-                        {m.failure.code, "task '" + port_.name_of(CallKind::kTask, call->function) +
-                                             "': " + m.failure.text});
-            }
-          },
+          [&](const LeaseRefused& m) { on_lease_refused(m); },
           [&](const LeaseRevoke& m) { tasks_.on_revoke(now, m); },
           [&](const WaitResume& m) {
             if (resuming_.erase(m.lease) == 0) return;
@@ -108,6 +100,15 @@ void Process::on_message(TimeNs now, ProcessId from, const Message& message) {
           [](const auto&) {},  // not for processes: a peer of another kind; nothing depends on it
       },
       message);
+}
+
+void Process::on_lease_refused(const LeaseRefused& m) {
+  std::vector<Call*> failed;
+  tasks_.on_refused(m, failed);
+  for (Call* call : failed) {
+    fail_call(*call, {m.failure.code, "task '" + port_.name_of(CallKind::kTask, call->function) +
+                                          "': " + m.failure.text});
+  }
 }
 
 void Process::answer_request(RequestId request, const GrantAnswer& answer) {
@@ -155,8 +156,7 @@ void Process::settle_binds(const ActorId& actor) {
   const ActorInfo known = actors_.info(actors_.group_of(actor));
   if (known.state != ActorState::kAlive && known.state != ActorState::kDead) return;
   // its process is known to be dead before the directory has said so: wait for the next birth
-  if (known.state == ActorState::kAlive && known_dead(known.process.id, known.node))
-    return;
+  if (known.state == ActorState::kAlive && known_dead(known.process.id, known.node)) return;
   std::erase_if(binds_, [&](const Bind& bind) {
     if (bind.actor != actor) return false;
     if (known.state == ActorState::kAlive) {

@@ -52,6 +52,12 @@ void Endpoint::narrate(ProcessId from, const core::Message& message) const {
   std::free(plain);
 }
 
+ProcessId Endpoint::unsettled() const {
+  for (const Endpoint* other : world_.living())
+    if (other != this && !station_->settled(other->id())) return other->id();
+  return {};
+}
+
 void Endpoint::hear(const SharedBytes& frame) {
   station_->on_frame(world_.now(), frame, *this);
   if (!dead_) end_turn();
@@ -97,7 +103,7 @@ void Endpoint::end_turn() {
 void Endpoint::set_alarm() {
   const TimeNs due = std::min(next_deadline(), station_->next_deadline().value_or(kNever));
   if (due >= alarm_) return;
-  alarm_ = std::max(due, world_.now());
+  alarm_ = std::max({due, world_.now(), not_before_});
   world_.after(alarm_ - world_.now(), self_.id, [this, at = alarm_] { ring(at); });
 }
 
@@ -109,10 +115,7 @@ void Endpoint::ring(TimeNs due) {
   if (next_deadline() <= now) on_alarm();
   // At least a little time goes by between two looks at a deadline that its owner does not move.
   const TimeNs next = std::min(next_deadline(), station_->next_deadline().value_or(kNever));
-  if (next <= now) {
-    alarm_ = now + microseconds(100);
-    world_.after(microseconds(100), self_.id, [this, at = alarm_] { ring(at); });
-  }
+  not_before_ = next <= now ? now + microseconds(100) : TimeNs{};
   end_turn();
 }
 

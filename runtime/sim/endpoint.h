@@ -35,6 +35,9 @@ class Endpoint : protected wire::Handler {
   // "" when it holds nothing that it should not hold when all is done.
   [[nodiscard]] virtual std::string held_at_rest() const { return {}; }
   [[nodiscard]] virtual const char* kind() const = 0;
+  // The living process that has not acknowledged something; 0: none. (What was said to the dead
+  // goes with their link.)
+  [[nodiscard]] ProcessId unsettled() const;
 
  protected:
   virtual void on_alarm() = 0;
@@ -68,6 +71,7 @@ class Endpoint : protected wire::Handler {
   std::set<ProcessId> forgotten_;
   std::vector<wire::OutFrame> out_;
   TimeNs alarm_ = kNever;   // the earliest that is in the world's queue
+  TimeNs not_before_;  // of the next alarm
 };
 
 }  // namespace rondo::sim

@@ -221,13 +221,14 @@ void SimNode::on(const core::CheckFiles& check) {
 
 void SimNode::on(const core::ReadFile& wanted) {
   if (!files_.contains(wanted.hash)) {
-    later_.send(wanted.to, core::ChunkMissing{wanted.request,
-                                              {ErrorCode::kNotFound, "this node has no such file"}});
+    later_.send(
+        wanted.to,
+        core::ChunkMissing{wanted.request, {ErrorCode::kNotFound, "this node has no such file"}});
     return;
   }
   const Bytes whole = file_of(wanted.hash);
   const std::size_t from = std::min<std::size_t>(wanted.offset, whole.size());
-  const std::size_t size = std::min<std::size_t>(40, whole.size() - from);
+  const std::size_t size = std::min<std::size_t>(limits::kChunkBytes, whole.size() - from);
   const auto begin = whole.begin() + static_cast<std::ptrdiff_t>(from);
   later_.send(wanted.to, core::Chunk{wanted.request, from, whole.size(),
                                      Bytes(begin, begin + static_cast<std::ptrdiff_t>(size))});

@@ -129,8 +129,8 @@ void SimProcess::call(ProcessId to, const core::CallHeader& head, ByteView paylo
 void SimProcess::reply(ProcessId to, const core::ReplyHeader& head, ByteView payload,
                        std::span<const core::RefEntry> refs) {
   if (world_.planted(world_.defects().replies_lost, 40)) return;
-  if (world_.planted(world_.defects().values_mixed_up, 20) && payload.size() == sizeof(ValueBytes) &&
-      head.status == core::ReplyStatus::kOk) {
+  if (world_.planted(world_.defects().values_mixed_up, 20) &&
+      payload.size() == sizeof(ValueBytes) && head.status == core::ReplyStatus::kOk) {
     Bytes wrong = to_bytes(payload);
     wrong[0] ^= std::byte{1};
     if (to != id() && may_say(to)) station_->reply(to, head, wrong, refs);
@@ -161,8 +161,7 @@ void SimProcess::on_call(ProcessId from, const core::CallHeader& head, ByteView 
     swapped_ = std::move(call);
     return;
   }
-  if (world_.planted(defects.calls_delivered_twice, 20))
-    machine_->on_call(world_.now(), call);
+  if (world_.planted(defects.calls_delivered_twice, 20)) machine_->on_call(world_.now(), call);
   machine_->on_call(world_.now(), std::move(call));
 }
 
@@ -282,9 +281,7 @@ bool SimProcess::may_speak() const {
 
 void SimProcess::bear(const core::CreateActor& birth) {
   if (!may_speak()) {
-    world_.after(milliseconds(10), id(), [this, birth] {
-      act([&] { births_.push_back(birth); });
-    });
+    world_.after(milliseconds(10), id(), [this, birth] { act([&] { births_.push_back(birth); }); });
     return;
   }
   ByteView payload;
@@ -303,9 +300,8 @@ void SimProcess::bear(const core::CreateActor& birth) {
 
 void SimProcess::begin(core::RunId run_id) {
   if (!may_speak()) {
-    world_.after(milliseconds(10), id(), [this, run_id] {
-      act([&] { to_run_.push_back(run_id); });
-    });
+    world_.after(milliseconds(10), id(),
+                 [this, run_id] { act([&] { to_run_.push_back(run_id); }); });
     return;
   }
   const core::Incoming& call = machine_->incoming(run_id);
@@ -332,9 +328,8 @@ void SimProcess::begin(core::RunId run_id) {
   run.refs = machine_->borrow_all(call.refs);
   if (!read_order(call.payload, run.refs, run.read))
     world_.checks().fail("Calls", "a call's arguments do not decode");
-  world_.after(microseconds(run.read.order.compute_us), id(), [this, index = run_id.index] {
-    act([&] { go_on(index); });
-  });
+  world_.after(microseconds(run.read.order.compute_us), id(),
+               [this, index = run_id.index] { act([&] { go_on(index); }); });
 }
 
 void SimProcess::resume(core::RunId id) {

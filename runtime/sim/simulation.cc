@@ -128,7 +128,7 @@ bool Simulation::all_answered() const {
 
 bool Simulation::at_rest() const {
   for (const Endpoint* process : world_.living())
-    if (!process->held_at_rest().empty() || !process->station().settled()) return false;
+    if (!process->held_at_rest().empty() || process->unsettled()) return false;
   return true;
 }
 

@@ -91,8 +91,9 @@ void Workload::make_something() {
 }
 
 void Workload::make_task() {
-  constexpr Op kOps[] = {Op::kLeaf, Op::kLeaf,    Op::kFan,   Op::kMake, Op::kUnwrap,    Op::kForward,
-                         Op::kFan,  Op::kForward, Op::kStore, Op::kOpen, Op::kCallActor, Op::kThrow};
+  constexpr Op kOps[] = {Op::kLeaf,   Op::kLeaf,    Op::kFan,       Op::kMake,
+                         Op::kUnwrap, Op::kForward, Op::kFan,       Op::kForward,
+                         Op::kStore,  Op::kOpen,    Op::kCallActor, Op::kThrow};
   Order order;
   order.op = kOps[random_.below(std::size(kOps))];
   order.depth = static_cast<std::uint32_t>(random_.below(3));
@@ -114,8 +115,7 @@ void Workload::make_task() {
     if (actors_.all.empty()) order.op = Op::kLeaf;
     else order.actor = actors_.all[random_.below(actors_.all.size())];
   }
-  const bool holds_ref =
-      order.op == Op::kMake || (order.op == Op::kForward && !inner.empty());
+  const bool holds_ref = order.op == Op::kMake || (order.op == Op::kForward && !inner.empty());
   constexpr std::int32_t kRetries[] = {0, 1, 3, 3};
   const bool stored = order.op == Op::kStore;
   hold(process_.submit(order, kRetries[random_.below(4)], std::move(inner), std::move(given)),

@@ -152,6 +152,7 @@ std::size_t ExtentClient::maps() const {
 
 void copy_large(std::span<std::byte> to, ByteView from) {
   RONDO_CHECK_EQ(to.size(), from.size());
+  if (from.empty()) return;
   if (from.size() < kTwoThreadsAt || std::thread::hardware_concurrency() < 2) {
     std::memcpy(to.data(), from.data(), from.size());
     return;

@@ -16,9 +16,9 @@ class NothingHeld final : public Checker {
       const std::string held = process->held_at_rest();
       if (!held.empty())
         return std::string(process->kind()) + " " + to_string(process->id()) + " holds " + held;
-      if (!process->station().settled())
+      if (const ProcessId silent = process->unsettled())
         return std::string(process->kind()) + " " + to_string(process->id()) +
-               " waits for an acknowledgement";
+               " waits for an acknowledgement of " + to_string(silent);
     }
     return {};
   }

@@ -26,6 +26,7 @@ int list_descriptors() {
   for (const dirent* entry = ::readdir(folder); entry != nullptr; entry = ::readdir(folder))
     if (const int n = std::atoi(entry->d_name); entry->d_name[0] != '.' && n != ::dirfd(folder))
       numbers.push_back(n);
+  ::closedir(folder);
   std::sort(numbers.begin(), numbers.end());
   for (const int n : numbers) std::printf("%d ", n);
   return 0;
