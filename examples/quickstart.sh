@@ -101,6 +101,8 @@ with_a_cluster() {
   say "one head and two nodes: rondo up --nodes 2          log: $logs/cluster.log"
   rondo_spawn "$logs/cluster.log" "$rondo" up --nodes 2
   until_true 30 nodes_up || rondo_fail "the cluster did not come up in 30 s" "$logs/cluster.log"
+  RONDO_ADDRESS=$(sed -n 's/^ *head *\(ipc:.*\)  (pid.*/\1/p' "$logs/cluster.log")
+  export RONDO_ADDRESS
   say "training, 2 stages x 2 replicas, $text_bytes characters    log: $logs/train.log"
   rondo_spawn "$logs/train.log" train
   trainer=$spawned

@@ -60,8 +60,7 @@ void Chair::leave() {
 
 void Chair::rest(std::unique_lock<std::mutex>& lock, Waiter& waiter, TimeNs deadline) {
   resting_.push_back(&waiter);
-  resting_count_.fetch_add(1);
-  std::atomic_thread_fence(std::memory_order_seq_cst);  // pairs with tell_filled
+  resting_count_.fetch_add(1);  // then it looks at its cells: tell_filled fills, then counts
   const auto go = [&] {
     return waiter.go || stopped_.load() ||
            (waiter.count > 0 && count_ready(waiter.cells, waiter.count) >= waiter.count);
@@ -141,8 +140,7 @@ bool Chair::fall_asleep(const std::atomic<bool>& letters) {
 }
 
 void Chair::tell_filled() {
-  std::atomic_thread_fence(std::memory_order_seq_cst);  // pairs with rest
-  if (resting_count_.load() == 0) return;
+  if (resting_count_.fetch_add(0) == 0) return;  // a read-modify-write: see rest
   const std::lock_guard lock(mutex_);
   for (Waiter* waiter : resting_) {
     if (waiter->go || waiter->count == 0 ||
