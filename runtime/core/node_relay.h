@@ -30,6 +30,7 @@ class NodeRelay {
   void query_job(JobId, Effects& out);
   void job_known(JobId);
   void end_job(JobId, const std::string& cause, Effects& out);
+  [[nodiscard]] bool ending(JobId job) const { return ending_.contains(job); }
   void job_ended(JobId, const std::string& cause, Effects& out);   // its wishes go; drivers hear it
 
   void spawn(ProcessId, const SpawnActor&, Effects& out);

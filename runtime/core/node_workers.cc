@@ -82,6 +82,7 @@ void Node::end_stale(Step& step) {
 
 void Node::on(Step& step, ProcessId from, const StartActor& start) {
   if (from != options_.head.id) return;
+  if (relay_.ending(start.job.id)) return;   // a head that has not heard yet; it will
   const ActorId id = start.spec.id;
   if (const auto exit = exits_.find(id);
       exit != exits_.end() && exit->second.incarnation >= start.incarnation) {

@@ -75,13 +75,13 @@ void ObjectTable::completed(Cell& cell, CellState state) {
   }
 }
 
-std::vector<std::uint32_t> ObjectTable::take_released_calls() {
+std::vector<WaitingCall> ObjectTable::take_released_calls() {
   return std::exchange(released_, {});
 }
 
-bool ObjectTable::await(Cell& cell, std::uint32_t waiting_slot) {
+bool ObjectTable::await(Cell& cell, WaitingCall call) {
   if (!cell.pending()) return false;
-  awaiting_[cell.slot].push_back(waiting_slot);
+  awaiting_[cell.slot].push_back(call);
   return true;
 }
 

@@ -19,6 +19,13 @@
 
 namespace rondo::core {
 
+// A call that waits for values. It may fail meanwhile and its slot serve another one: hence the
+// generation.
+struct WaitingCall {
+  std::uint32_t slot = 0;
+  std::uint32_t generation = 0;
+};
+
 class ObjectTable {
  public:
   struct Options {
@@ -35,10 +42,10 @@ class ObjectTable {
   void fill_shared(Cell&, SharedBytes bytes, std::vector<CellRef> refs);
   void fill_stored(Cell&, StoredValue, std::vector<CellRef> refs);
   void fail(Cell&, const Failure&);
-  [[nodiscard]] std::vector<std::uint32_t>
-  take_released_calls();  // slots, once per value that they waited for
-  // The call at `waiting_slot` wants this value. False: it is there already.
-  [[nodiscard]] bool await(Cell&, std::uint32_t waiting_slot);
+  [[nodiscard]] std::vector<WaitingCall>
+  take_released_calls();  // once per value that they waited for
+  // That call wants this value. False: it is there already.
+  [[nodiscard]] bool await(Cell&, WaitingCall);
 
   // A ref that arrived inside a value: the cell is fresh (allocated by whoever decoded it); it is
   // registered with its owner.
@@ -83,9 +90,9 @@ class ObjectTable {
   Options options_;
   CellTable& cells_;
   ProcessPort& port_;
-  std::map<std::uint32_t, std::vector<std::uint32_t>>
-      awaiting_;  // slot of a pending cell → slots of calls
-  std::vector<std::uint32_t> released_;
+  std::map<std::uint32_t, std::vector<WaitingCall>>
+      awaiting_;  // slot of a pending cell → who waits for it
+  std::vector<WaitingCall> released_;
   std::map<ObjectId, Lent> lent_;
   std::map<ObjectId, Borrowed> borrowed_;
   std::map<ObjectId, std::vector<Place>> copies_;  // further places of our stored objects

@@ -62,7 +62,7 @@ Call& Process::admit(TimeNs, CallKind kind, Submission submission) {
   call.refs = std::move(submission.refs);
   call.awaited = std::move(submission.awaited);
   for (const std::uint32_t number : call.awaited) {
-    if (objects_.await(*call.refs[number], call.slot)) ++call.unready;
+    if (objects_.await(*call.refs[number], {call.slot, call.generation})) ++call.unready;
   }
   return call;
 }
@@ -164,12 +164,13 @@ void Process::arguments_ready(TimeNs now, Call& call) {
 }
 
 void Process::settle_released(TimeNs now) {
-  for (std::vector<std::uint32_t> slots = objects_.take_released_calls(); !slots.empty();
-       slots = objects_.take_released_calls()) {
-    for (const std::uint32_t slot : slots) {
-      Call& call = calls_.at(slot);
-      if (call.state == Call::State::kWaiting && call.unready > 0 && --call.unready == 0)
-        arguments_ready(now, call);
+  for (std::vector<WaitingCall> released = objects_.take_released_calls(); !released.empty();
+       released = objects_.take_released_calls()) {
+    for (const WaitingCall& waiting : released) {
+      Call* call = calls_.find(waiting.slot, waiting.generation);
+      if (call == nullptr) continue;   // it failed for another argument's sake
+      if (call->state == Call::State::kWaiting && call->unready > 0 && --call->unready == 0)
+        arguments_ready(now, *call);
     }
   }
 }

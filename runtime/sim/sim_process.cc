@@ -327,7 +327,10 @@ void SimProcess::begin(core::RunId run_id) {
   world_.checks().begun(run.begun);
   run.refs = machine_->borrow_all(call.refs);
   if (!read_order(call.payload, run.refs, run.read))
-    world_.checks().fail("Calls", "a call's arguments do not decode");
+    world_.checks().fail("Calls", "the arguments of call " + to_string(run.begun.result) +
+                                      " do not decode: " + std::to_string(call.payload.size()) +
+                                      " bytes, " + std::to_string(call.refs.size()) + " refs, op " +
+                                      std::to_string(call.head.function));
   world_.after(microseconds(run.read.order.compute_us), id(),
                [this, index = run_id.index] { act([&] { go_on(index); }); });
 }

@@ -337,6 +337,42 @@ TEST(ProcessTest, WhatComesAfterTheEndIsIgnoredAndEveryVerbFails) {
   EXPECT_NE(failure_of(net.submit(kDriver, 3)).find("Unavailable"), std::string::npos);
 }
 
+TEST(ProcessTest, ACallInTheSlotOfAFailedOneWaitsForItsOwnArgumentsOnly) {
+  ProcessNet net(2);
+  std::map<std::uint32_t, std::pair<ProcessId, RunId>> going_on;
+  net.body = [&](ProcessId at, RunId run, const Incoming& call) -> std::optional<Outcome> {
+    if (call.head.function == 6) return Outcome{};
+    going_on[call.head.function] = {at, run};
+    return std::nullopt;
+  };
+  const CellRef first = net.submit(kDriver, 1);
+  const CellRef second = net.submit(kDriver, 2);
+  const ActorId actor = net.spawn(kDriver, 0, 0);
+  CellRef failing = net.call(kDriver, actor, 3, {first});
+  const std::uint32_t slot = failing->slot;
+  net.settle();
+  ASSERT_EQ(going_on.size(), 2u);
+  ActorInfo dead;
+  dead.id = actor;
+  dead.incarnation = Incarnation{1};
+  dead.state = ActorState::kDead;
+  net.driver().on_message(net.now, ProcessNet::kNode, ActorUpdate{{}, dead});
+  net.settle();
+  ASSERT_FALSE(failing->pending());
+  failing = {};
+  const CellRef waiting = net.submit(kDriver, 6, {second});
+  ASSERT_EQ(waiting->slot, slot);
+  const auto finish = [&](std::uint32_t function) {
+    const auto [at, run] = going_on.at(function);
+    net.at(at).machine->finish(net.now, run, Outcome{});
+    net.settle();
+  };
+  finish(1);
+  EXPECT_TRUE(waiting->pending());
+  finish(2);
+  EXPECT_FALSE(waiting->pending());
+}
+
 TEST(ProcessTest, NothingIsHeldAtRest) {
   ProcessNet net(2);
   net.body = [](ProcessId, RunId, const Incoming& call) { return number(call.head.function); };
