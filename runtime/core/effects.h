@@ -56,6 +56,12 @@ struct StartWorker {
   ActorId actor;       // 0: for tasks, or kept warm
   std::string label;   // for its log and its command line: "Counter c" or "tasks"
 };
+// A warm worker was given this actor: from now on its log is the actor's.
+struct LabelWorker {
+  ProcessId worker;
+  ActorId actor;
+  std::string label;
+};
 // SIGKILL; on_process_exited follows.
 struct StopWorker {
   ProcessId worker;
@@ -146,10 +152,10 @@ struct Exit {
   Failure failure;   // kUnavailable: refused by the head; kCancelled: asked to
 };
 
-using Effect = std::variant<Learn, Send, Datagram, Forget, Persist, StartWorker, StopWorker,
-                            CheckFiles, ReadFile, WriteFile, CreateExtent, DestroyExtent,
-                            WatchExtent, ReadChunk, WriteChunk, RenewTerm, Fenced, Unfenced,
-                            Answer, ShowLog, Exit>;
+using Effect = std::variant<Learn, Send, Datagram, Forget, Persist, StartWorker, LabelWorker,
+                            StopWorker, CheckFiles, ReadFile, WriteFile, CreateExtent,
+                            DestroyExtent, WatchExtent, ReadChunk, WriteChunk, RenewTerm, Fenced,
+                            Unfenced, Answer, ShowLog, Exit>;
 
 struct Effects {
   std::vector<Effect> list;

@@ -109,13 +109,12 @@ void Node::on(Step& step, ProcessId from, const StartActor& start) {
 
 void Node::give_worker(Step& step, LocalActor& actor) {
   const Job& job = jobs_.at(actor.spec.job);
-  Worker* fresh = pool_.fresh(actor.spec.job, true);
-  if (fresh == nullptr) {
-    const std::string label =
-        actor.spec.name.empty() ? actor.spec.class_name
+  const std::string label = actor.spec.name.empty()
+                                ? actor.spec.class_name
                                 : actor.spec.class_name + " " + actor.spec.name;
-    fresh = pool_.find(start_worker(step, job, actor.spec.shape, actor.spec.id, label));
-  }
+  Worker* fresh = pool_.fresh(actor.spec.job, true);
+  if (fresh != nullptr) step.out.add(LabelWorker{fresh->peer.id, actor.spec.id, label});
+  else fresh = pool_.find(start_worker(step, job, actor.spec.shape, actor.spec.id, label));
   pool_.house(*fresh, actor.spec.id, actor.incarnation);
   actor.worker = fresh->peer.id;
   if (fresh->state == Worker::State::kReady)

@@ -71,6 +71,14 @@ void LogForwarder::follow(ProcessId worker, JobId job, std::string label, std::i
                     Followed{{worker, job, std::move(label), pid, {}}, exec::LogFollower(path)});
 }
 
+void LogForwarder::label(ProcessId worker, std::string label) {
+  const std::lock_guard lock(mutex_);
+  const auto it = followed_.find(worker);
+  if (it == followed_.end()) return;  // not launched yet: it will be followed under its new label
+  pass_on(it->second, false);
+  it->second.head.label = std::move(label);
+}
+
 void LogForwarder::finish(ProcessId worker) {
   const std::lock_guard lock(mutex_);
   const auto it = followed_.find(worker);

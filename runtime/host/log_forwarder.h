@@ -40,6 +40,7 @@ class LogForwarder {
 
   void follow(ProcessId worker, JobId job, std::string label, std::int64_t pid,
               const std::string& path);
+  void label(ProcessId worker, std::string label);  // of its lines from now on
   void finish(ProcessId worker);  // its rest, then no more
   void drain();                   // what all have printed so far
 

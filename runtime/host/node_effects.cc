@@ -57,6 +57,12 @@ void NodeHost::on(TimeNs now, core::StartWorker& start, core::Effects& out) {
   });
 }
 
+void NodeHost::on(TimeNs, core::LabelWorker& given, core::Effects&) {
+  if (!workers_->give(given.worker, given.actor, given.label)) return;  // gone meanwhile
+  if (logs_) logs_->label(given.worker, given.label);
+  actor_logs_[given.actor] = given.worker;
+}
+
 void NodeHost::on(TimeNs now, core::StopWorker& stop, core::Effects& more) {
   if (auto stopped = workers_->stop(stop.worker, stop.cause)) gone(now, *stopped, more);
 }
@@ -186,7 +192,7 @@ core::Inspected NodeHost::log_of(const core::ShowLog& wanted) const {
     if (to_string(actor) == wanted.id) path = workers_->log_path(worker);
   const bool is_id = wanted.id.size() == 16 && std::all_of(wanted.id.begin(), wanted.id.end(),
                                                            [](char c) { return std::isxdigit(c); });
-  if (is_id) path = options_.paths.logs() + "/w-" + wanted.id + ".log";
+  if (path.empty() && is_id) path = options_.paths.logs() + "/w-" + wanted.id + ".log";
   if (path.empty() || ::access(path.c_str(), R_OK) != 0)
     return {wanted.request,
             {},

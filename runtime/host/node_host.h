@@ -85,6 +85,7 @@ class NodeHost final : private Daemon {
 
   // One a kind of effect.
   void on(TimeNs now, core::StartWorker&, core::Effects& more);
+  void on(TimeNs now, core::LabelWorker&, core::Effects& more);
   void on(TimeNs now, core::StopWorker&, core::Effects& more);
   void on(TimeNs now, core::CheckFiles&, core::Effects& more);
   void on(TimeNs now, core::ReadFile&, core::Effects& more);
@@ -110,6 +111,7 @@ class NodeHost final : private Daemon {
   void gone(TimeNs now, const WorkerProcesses::Gone& gone, core::Effects& out);
   void look_at_unheld(TimeNs now, core::Effects& out);
   void forget_job(JobId job);
+  void remove_socket(ProcessId process);
   void keep_log(ProcessId worker);
   void show(const WorkerLines& lines);
   [[nodiscard]] core::Inspected log_of(const core::ShowLog& wanted) const;

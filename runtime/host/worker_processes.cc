@@ -61,6 +61,14 @@ Result<void> WorkerProcesses::expect(const core::StartWorker& start) {
   return {};
 }
 
+bool WorkerProcesses::give(ProcessId id, ActorId actor, const std::string& label) {
+  const auto it = workers_.find(id);
+  if (it == workers_.end()) return false;
+  it->second.actor = actor;
+  it->second.label = label;
+  return true;
+}
+
 void WorkerProcesses::launch(ProcessId id, const std::string& executable,
                              const std::string& library_folder) {
   const auto it = workers_.find(id);

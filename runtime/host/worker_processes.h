@@ -65,6 +65,8 @@ class WorkerProcesses {
   [[nodiscard]] int fd() const { return watcher_.fd(); }
 
   Result<void> expect(const core::StartWorker& start);
+  // It serves this actor from now on. False: it is gone.
+  bool give(ProcessId worker, ActorId actor, const std::string& label);
   // `poll` tells how it went. Nothing, if it was stopped meanwhile.
   void launch(ProcessId worker, const std::string& executable, const std::string& library_folder);
   std::optional<Gone> failed(ProcessId worker, const std::string& cause);

@@ -141,7 +141,7 @@ TEST_F(CliTest, AKilledHeadComesBackAndKnowsItsActorsWhileCallsGoOn) {
   EXPECT_TRUE(program->waits_for("sum 2", 5)) << program->err();
 }
 
-TEST_F(CliTest, DISABLED_AKilledActorsWorkerStartsAgainAndItsLogStays) {
+TEST_F(CliTest, AKilledActorsWorkerStartsAgainAndItsLogStays) {
   up(1);
   const auto program = driver();
   const json before = home_.list("actors").at(0);

@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 
 #include <fstream>
+#include <set>
 
 #include "started.h"
 
@@ -122,9 +123,10 @@ TEST(ProcessLauncher, ChildDiesWithItsNode) {
   const pid_t grandchild = std::stoi(pipe.read_line());
   ASSERT_TRUE(watcher.watch_other(ProcessId{2}, grandchild).ok());
   ASSERT_TRUE(watcher.kill(ProcessId{1}));
-  std::vector<ProcessId> gone = {next_exit(watcher).process};
-  while (watcher.size() > 0) gone.push_back(next_exit(watcher).process);
-  EXPECT_NE(std::find(gone.begin(), gone.end(), ProcessId{2}), gone.end());
+  std::set<ProcessId> gone;
+  while (watcher.size() > 0)
+    for (const Exit& exit : next_exits(watcher)) gone.insert(exit.process);
+  EXPECT_EQ(gone, (std::set{ProcessId{1}, ProcessId{2}}));
 }
 
 TEST(ProcessLauncher, ChildOutlivesTheThreadThatAskedForIt) {
