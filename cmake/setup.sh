@@ -80,10 +80,15 @@ rondo_errors=(-e '(: |^)(fatal )?[Ee]rror: ' -e '^E: ' -e 'CMake Error' -e ': Fa
   -e 'ERROR: [A-Za-z]*Sanitizer' -e 'WARNING: ThreadSanitizer' -e 'runtime error: '
   -e 'cannot find ' -e 'undefined symbol' -e 'No space left' -e 'Killed')
 
-rondo_cause() {   # LOG: one line, the tests that failed or the first error
+rondo_cause() {   # LOG: one line, the tests and cases that failed, or the first error
   if grep -q '^The following tests FAILED:' -- "$1"; then
     sed -n '/^The following tests FAILED:/,$ s/^[\t ]*[0-9]* - //p' "$1" | tr '\n' ',' |
       sed 's/,/, /g; s/, $//'
+    # Which cases, with the place of the first failed check.
+    grep -aoE '\[  FAILED  \] [A-Za-z0-9_/]+\.[A-Za-z0-9_/]+ \(' -- "$1" | cut -c 14- | sort -u |
+      head -n 8 | sed 's/ ($//; s/^/; /' | tr -d '\n'
+    grep -aoE -m 1 '[^/ ]+:[0-9]+: Failure$' -- "$1" | sed 's/: Failure//; s/^/; first at /' |
+      tr -d '\n'
   else
     { grep -aE -m 1 -A 3 "${rondo_errors[@]}" -- "$1" || tail -n 1 -- "$1"; } |
       sed '1{/^CMake Error/!q}' | tr -s '\n ' ' ' | cut -c 1-400
