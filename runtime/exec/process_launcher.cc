@@ -25,6 +25,7 @@ enum class Step : int { kNone, kDeathSignal, kParentGone, kDirectory, kDescripto
 struct Child {
   const LaunchSpec* spec = nullptr;
   int executable = -1;
+  int input = -1;   // stdin: /dev/null
   int output = -1;  // stdout and stderr; -1: as they are
   std::vector<char*> arguments;
   std::vector<char*> environment;
@@ -66,6 +67,7 @@ void default_signals() {
   if (spec.own_session) ::setsid();
   if (!spec.directory.empty() && ::chdir(spec.directory.c_str()) != 0)
     give_up(child, Step::kDirectory);
+  if (::dup2(child.input, 0) < 0) give_up(child, Step::kDescriptors);
   if (child.output >= 0 && (::dup2(child.output, 1) < 0 || ::dup2(child.output, 2) < 0))
     give_up(child, Step::kDescriptors);
   for (const auto& [from, to] : child.descriptors)
@@ -163,6 +165,7 @@ Result<std::vector<OwnedFd>> place_descriptors(Child& child) {
     child.descriptors.emplace_back(above(from), to);
   child.executable = above(child.executable);
   child.report = above(child.report);
+  child.input = above(child.input);
   if (child.output >= 0) child.output = above(child.output);
   if (std::all_of(moved.begin(), moved.end(),
                   [](const OwnedFd& fd) { return static_cast<bool>(fd); }))
@@ -180,6 +183,11 @@ Result<Launched> carry_out(const LaunchSpec& spec) {
   auto executable = open_executable(spec);
   if (!executable) return executable.error();
   child.executable = executable.value().get();
+  const OwnedFd nothing(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  if (!nothing)
+    return Error(ErrorCode::kUnavailable,
+                 "could not start " + spec.executable + ": /dev/null: " + errno_text(errno));
+  child.input = nothing.get();
   OwnedFd log;
   child.output = spec.output_fd;
   if (spec.output_fd < 0 && !spec.log_path.empty()) {

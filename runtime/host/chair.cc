@@ -19,6 +19,11 @@ std::size_t count_ready(std::span<const CellRef> cells, std::size_t enough) {
   return ready;
 }
 
+bool Chair::Waiter::ready() const {
+  if (word != nullptr) return word->load();
+  return count > 0 && count_ready(cells, count) >= count;
+}
+
 void Chair::take() {
   std::unique_lock lock(mutex_);
   takings_.fetch_add(1, std::memory_order_relaxed);
@@ -62,8 +67,7 @@ void Chair::rest(std::unique_lock<std::mutex>& lock, Waiter& waiter, TimeNs dead
   resting_.push_back(&waiter);
   resting_count_.fetch_add(1);  // then it looks at its cells: tell_filled fills, then counts
   const auto go = [&] {
-    return waiter.go || stopped_.load() ||
-           (waiter.count > 0 && count_ready(waiter.cells, waiter.count) >= waiter.count);
+    return waiter.go || stopped_.load() || waiter.ready();
   };
   if (deadline == kNever) {
     waiter.bell.wait(lock, go);
@@ -75,9 +79,22 @@ void Chair::rest(std::unique_lock<std::mutex>& lock, Waiter& waiter, TimeNs dead
 }
 
 bool Chair::take_or_ready(std::span<const CellRef> cells, std::size_t count, TimeNs deadline) {
+  Waiter wish;
+  wish.cells = cells;
+  wish.count = count;
+  return take_or_ready(wish, deadline);
+}
+
+bool Chair::take_or_told(const std::atomic<bool>& word) {
+  Waiter wish;
+  wish.word = &word;
+  return take_or_ready(wish, kNever);
+}
+
+bool Chair::take_or_ready(Waiter& wish, TimeNs deadline) {
   std::unique_lock lock(mutex_);
   while (true) {
-    if (stopped_.load() || count_ready(cells, count) >= count) return false;
+    if (stopped_.load() || wish.ready()) return false;
     if (deadline != kNever && boot_time() >= deadline) return false;
     if (!held_) {
       held_ = true;
@@ -90,10 +107,8 @@ bool Chair::take_or_ready(std::span<const CellRef> cells, std::size_t count, Tim
       return true;
     }
     ring_if_asleep();  // the sitter must see what this thread has ordered
-    Waiter waiter;
-    waiter.cells = cells;
-    waiter.count = count;
-    rest(lock, waiter, deadline);
+    wish.go = false;
+    rest(lock, wish, deadline);
   }
 }
 
@@ -143,9 +158,7 @@ void Chair::tell_filled() {
   if (resting_count_.fetch_add(0) == 0) return;  // a read-modify-write: see rest
   const std::lock_guard lock(mutex_);
   for (Waiter* waiter : resting_) {
-    if (waiter->go || waiter->count == 0 ||
-        count_ready(waiter->cells, waiter->count) < waiter->count)
-      continue;
+    if (waiter->go || !waiter->ready()) continue;
     waiter->go = true;
     waiter->bell.notify_one();
   }

@@ -15,9 +15,10 @@
 // own work, stand in line for it, or rest until somebody tells them.
 //
 //   take / leave         a thread that needs the machine itself: it stands in line, and the sitter
-//   gets up for it take_or_ready        a thread that waits for cells: sits and turns the loop if
-//   the chair is free, else rests until its
-//                        cells are filled or the sitter left
+//                        gets up for it
+//   take_or_ready        a thread that waits for cells: sits and turns the loop if the chair is
+//                        free, else rests until its cells are filled or the sitter left
+//   take_or_told         likewise, for a word that a sitter sets
 //   take_or_hand         an idle executor: likewise, or until there is something to execute
 //   watch                the watchman: sits when the chair has stood empty for a moment
 //
@@ -36,6 +37,7 @@ class Chair {
   // True: the caller sits. False: `count` of the cells are ready, the deadline passed, or
   // everything stops.
   bool take_or_ready(std::span<const CellRef> cells, std::size_t count, TimeNs deadline);
+  bool take_or_told(const std::atomic<bool>& word);  // False: it was said, or everything stops
   void take_or_hand();  // the caller sits when it returns
   // Blocks the watchman until he shall sit (true) or everything stops (false).
   bool watch();
@@ -48,7 +50,7 @@ class Chair {
   void ring_if_asleep() {
     if (asleep_.load()) ring_();
   }
-  void tell_filled();  // [sitter] cells were filled: their waiters go on
+  void tell_filled();  // [sitter] cells were filled or words said: who waits for them goes on
   bool call_hand();    // [sitter] wakes one idle executor; false: none rests
 
   void stop();  // nobody waits any more
@@ -59,12 +61,15 @@ class Chair {
     std::condition_variable bell;
     std::span<const CellRef> cells;
     std::size_t count = 0;
+    const std::atomic<bool>* word = nullptr;
     bool hand = false;
     bool go = false;
     bool seated = false;  // the chair was handed over
+    [[nodiscard]] bool ready() const;
   };
 
   void rest(std::unique_lock<std::mutex>& lock, Waiter& waiter, TimeNs deadline);
+  bool take_or_ready(Waiter& wish, TimeNs deadline);
 
   const std::function<void()> ring_;
   std::mutex mutex_;

@@ -217,10 +217,18 @@ void NodeHost::gone(TimeNs now, const WorkerProcesses::Gone& gone, core::Effects
     keep_log(gone.process);
   }
   holds_.remove(gone.process);
+  remove_socket(gone.process);
   locals_.erase(gone.process);
   if (!failure_) node_->on_process_exited(now, gone.process, gone.cause, gone.begun, out);
   if (gone.worker) forget_job(gone.job);
   if (!unheld_.empty()) look_at_unheld(now, out);
+}
+
+// Where it listened: a process that was killed leaves its socket. Ids are never used again.
+void NodeHost::remove_socket(ProcessId process) {
+  if (options_.socket_folder.empty()) return;
+  for (const char* kind : {"w", "d", "c"})
+    ::unlink((options_.socket_folder + "/" + kind + "-" + to_string(process)).c_str());
 }
 
 // The dead's logs stay for people to read: the latest of them.

@@ -161,6 +161,7 @@ class ProcessHost final : public detail::Client, private core::ProcessPort, priv
                                                    std::span<const CellRef> refs);
   void wait_in_run(ThreadRun&, std::span<const CellRef>, std::size_t count, TimeNs deadline);
   void drive_until_ready(std::span<const CellRef>, std::size_t count, TimeNs deadline);
+  void drive_until_resumed(ThreadRun&);
   core::GrantAnswer ask(Order, std::optional<DurationNs> timeout);
   store::ExtentClient::Writable grant(std::size_t bytes, core::StoredResult& stored);
   Buffer open_stored(const CellRef&, std::optional<DurationNs> timeout);

@@ -120,18 +120,24 @@ void ProcessHost::wait_in_run(ThreadRun& here, std::span<const CellRef> cells, s
   const bool at_once = machine_.wait_end(here.run);
   machine_.flush(boot_time());
   flush();
-  while (!at_once && !here.resumed.load()) {
-    if (!chair_.wanted()) {
-      turn(milliseconds(100));
-      find_hands();
-      continue;
-    }
+  if (!at_once) {
     chair_.leave();
-    std::this_thread::yield();
+    drive_until_resumed(here);
     chair_.take();
   }
   std::erase(resting_, &here);
   chair_.leave();
+}
+
+// Until the node gave this run its cpu back.
+void ProcessHost::drive_until_resumed(ThreadRun& here) {
+  while (chair_.take_or_told(here.resumed)) {
+    while (!here.resumed.load() && !chair_.wanted() && !chair_.stopped()) {
+      turn(kLong);
+      find_hands();
+    }
+    chair_.leave();
+  }
 }
 
 // ---- results
