@@ -2,8 +2,10 @@
 
 // Collects one instruction set's kernels into a table.
 
+#include <rondo/ops/cpu/dropout_kernel.h>
 #include <rondo/ops/cpu/elman_kernel.h>
 #include <rondo/ops/cpu/gru_kernel.h>
+#include <rondo/ops/cpu/layer_norm_kernel.h>
 #include <rondo/ops/cpu/lstm_kernel.h>
 #include <rondo/ops/cpu/optimizer_kernel.h>
 #include <rondo/ops/cpu/product_kernel.h>
@@ -38,6 +40,10 @@ void fill_table(KernelTable<typename V::T>& t, const char* name) {
   t.scale = scale<V>;
   t.clip = clip<V>;
   t.column_sums = column_sums<V>;
+  t.layer_norm = layer_norm<V>;
+  t.layer_norm_backward = layer_norm_backward<V>;
+  t.dropout = dropout<V>;
+  t.finite = finite<V>;
   t.map = map<V>;
 }
 

@@ -64,6 +64,40 @@ struct ProductRun {
   const std::uint64_t *a_offsets = nullptr, *b_offsets = nullptr;   // bytes; null for one block
 };
 
+// One row of a layer norm.
+template <class T>
+struct NormForward {
+  std::int64_t count = 0;
+  const T *x = nullptr, *weight = nullptr, *bias = nullptr;
+  T epsilon = 0;
+  T *y = nullptr, *mean = nullptr, *inverse = nullptr;   // written; mean and inverse: one value
+};
+
+template <class T>
+struct NormBackward {
+  std::int64_t count = 0;
+  const T *x = nullptr, *dy = nullptr, *weight = nullptr;
+  T mean = 0, inverse = 0;
+  T* dx = nullptr;                               // written; may be dy
+  T *dweight = nullptr, *dbias = nullptr;        // added to
+};
+
+struct DropoutKey {
+  std::uint32_t seed_low = 0, seed_high = 0, step = 0, sample = 0, tensor = 0;
+};
+
+// One row: an element is kept if its 24 random bits are at least the threshold.
+template <class T>
+struct DropoutRun {
+  std::int64_t count = 0;
+  DropoutKey key;
+  std::uint32_t first_block = 0;   // number of the row's first four draws
+  std::uint32_t threshold = 0;
+  T scale = 1;
+  const T* x = nullptr;
+  T* y = nullptr;                  // may be x
+};
+
 template <class T>
 struct KernelTable {
   const char* name = "";
@@ -81,6 +115,10 @@ struct KernelTable {
   void (*clip)(const T* a, T limit, std::int64_t count, T* out) = nullptr;
   // sums[c] = Σ over rows of x[row][c], rows ascending, c < 64.
   void (*column_sums)(const T* x, std::int64_t rows, std::int64_t stride, T* sums) = nullptr;
+  void (*layer_norm)(const NormForward<T>&) = nullptr;
+  void (*layer_norm_backward)(const NormBackward<T>&) = nullptr;
+  void (*dropout)(const DropoutRun<T>&) = nullptr;
+  bool (*finite)(const T* x, std::int64_t count) = nullptr;
   void (*map)(int function, const T* x, std::int64_t count, T* out) = nullptr;   // tests: exp …
 };
 

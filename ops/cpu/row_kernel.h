@@ -97,6 +97,19 @@ typename V::T squared_error(const typename V::T* y, const typename V::T* target,
   return lane_sum(sum);
 }
 
+// Zero times a finite number is 0, times anything else NaN, and a NaN stays in the sum.
+template <class V>
+bool finite(const typename V::T* x, long count) {
+  V sum = V::all(0), second = sum;
+  long i = 0;
+  for (; i + 2 * kLanes <= count; i += 2 * kLanes) {
+    sum = fma(V::load(x + i), V::all(0), sum);
+    second = fma(V::load(x + i + kLanes), V::all(0), second);
+  }
+  for (; i < count; i += kLanes) sum = fma(load_or<V>(x, i, count, 0), V::all(0), sum);
+  return lane_sum(sum + second) == 0;
+}
+
 template <class V, class F>
 void each16(const typename V::T* a, long count, typename V::T* out, F f) {
   for (long i = 0; i < count; i += kLanes)

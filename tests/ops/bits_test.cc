@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <rondo/ops/cpu/kernel_table.h>
+#include <rondo/ops/dropout.h>
 #include <rondo/ops/elementwise.h>
 #include <rondo/ops/linear.h>
 #include <rondo/ops/loss.h>
@@ -75,6 +76,18 @@ std::uint64_t hash_optimizers(const Executor& executor) {
   return h;
 }
 
+std::uint64_t hash_rows(const Executor& executor) {
+  std::uint64_t h = 3;
+  for (const auto& c : cases::row_cases()) {
+    cases::RowProblem<float> p(c);
+    p.layer_norm(executor);
+    for (const auto* t : p.results()) h = hash_of(h, *t);
+    dropout<float>(executor, {.probability = 0.2, .key = {1, 2, 3, 4}}, p.x, p.y);
+    h = hash_of(h, p.y);
+  }
+  return h;
+}
+
 std::string hashes(int threads) {
   const Executor executor(threads);
   std::string text;
@@ -85,6 +98,7 @@ std::string hashes(int threads) {
     for (const auto& [name, tensor] : p.results()) h = hash_of(h, *tensor);
     text += c.name + " " + std::to_string(h) + "\n";
   }
+  text += "rows " + std::to_string(hash_rows(executor)) + "\n";
   text += "head " + std::to_string(hash_head(executor)) + "\n";
   return text + "optimizers " + std::to_string(hash_optimizers(executor)) + "\n";
 }

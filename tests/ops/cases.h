@@ -7,6 +7,7 @@
 #include <vector>
 
 #include <rondo/ops/executor.h>
+#include <rondo/ops/layer_norm.h>
 #include <rondo/ops/random.h>
 #include <rondo/ops/recurrent.h>
 
@@ -64,6 +65,54 @@ inline std::vector<RecurrentCase> bench_cases() {
   }
   return all;
 }
+
+// For ops that work row by row: the small ones for finite differences, all for whole passes.
+struct RowCase {
+  std::string name;
+  Dim rows, features;
+};
+
+inline std::vector<RowCase> small_row_cases() {
+  return {{"one", 1, 1}, {"narrow", 5, 7}, {"vector", 3, 16}, {"ragged", 67, 21}};
+}
+
+inline std::vector<RowCase> row_cases() {
+  std::vector<RowCase> all = small_row_cases();
+  all.insert(all.end(), {{"wide", 200, 512}, {"odd", 130, 333}});
+  return all;
+}
+
+template <class T>
+void draw(Tensor<T>& to, Shape shape, double bound, std::uint64_t seed, std::uint32_t number) {
+  to = Tensor<T>(shape);
+  fill_uniform<T>({seed, 0, 0, number}, -bound, bound, to);
+}
+
+// A layer norm with everything around it.
+template <class T>
+struct RowProblem {
+  explicit RowProblem(const RowCase& c) : rows(c.rows), features(c.features) {
+    draw(x, {rows, features}, 2, 1, 0);
+    draw(weight, {features}, 1, 1, 1);
+    draw(bias, {features}, 1, 1, 2);
+    draw(dy, {rows, features}, 1, 1, 3);
+    for (auto* t : {&y, &dx}) *t = Tensor<T>(x.shape());
+    for (auto* t : {&dweight, &dbias}) *t = Tensor<T>(weight.shape());
+    for (auto* t : {&mean, &inverse}) *t = Tensor<T>({rows});
+  }
+  void layer_norm(const Executor& executor, GradientMode mode = GradientMode::kWrite) {
+    layer_norm_forward<T>(executor, {weight, bias}, kLayerNormEpsilon, x, y, {mean, inverse});
+    layer_norm_backward<T>(executor, {.params = {weight, bias}, .rows = {mean, inverse}, .x = x,
+                                      .dy = dy, .dx = dx, .grads = {dweight, dbias}, .mode = mode},
+                           scratch);
+  }
+  [[nodiscard]] std::vector<const Tensor<T>*> results() const {
+    return {&y, &dx, &dweight, &dbias};
+  }
+
+  Dim rows, features;
+  Tensor<T> x, weight, bias, dy, y, dx, dweight, dbias, mean, inverse, scratch;
+};
 
 // A layer with everything around it, drawn from the case's name and a seed: the same in float and
 // double.
@@ -134,12 +183,6 @@ struct RecurrentProblem {
     if (lstm()) all.insert(all.end(), {{"c_last", &c_last}, {"dc_first", &dc_first}});
     if (!spec.ids) all.push_back({"dx", &dx});
     return all;
-  }
-
-  static void draw(Tensor<T>& to, Shape shape_of, double bound, std::uint64_t seed,
-                   std::uint32_t number) {
-    to = Tensor<T>(shape_of);
-    fill_uniform<T>({seed, 0, 0, number}, -bound, bound, to);
   }
 
   RecurrentSpec spec;
