@@ -90,6 +90,7 @@ std::string listen_address_of(const ClusterOptions& o, const store::ClusterPaths
 void check(const ClusterOptions& o) {
   if (o.heartbeat_s >= o.suspect_s || o.suspect_s >= o.term_s)
     throw Exit{kUsage, "--heartbeat must be less than --suspect, and that less than --term"};
+  need(store::check_cluster_name(o.cluster), kUsage);
   if (o.listen.empty()) return;
   if (!is_tcp(o.listen))
     throw Exit{kUsage, "--listen " + o.listen + ": it takes tcp://127.0.0.1:PORT or :*"};
@@ -107,7 +108,7 @@ int run_head(const ClusterOptions& o) {
     const std::lock_guard lock(mutex);
     signal = number;
     if (head) head->stop();
-  });
+  }, true);
   store::ClusterFolder folder = enter(o.cluster);
   const Leaving leaving(folder);
   const OwnedFd owned = need(folder.own("head"), kMachine);
@@ -193,6 +194,9 @@ host::NodeHostOptions options_for(const NodeOptions& o, const Seat& seat,
 }  // namespace
 
 int run_node(const NodeOptions& o) {
+  if (!o.name.empty() && !store::check_cluster_name(o.name))
+    throw Exit{kUsage, "no name for a node: \"" + o.name +
+                           "\" (letters, digits, - _ . and at most 64)"};
   log_open(o.name.empty() ? "node" : "node " + o.name);
   raise_limits();
   std::atomic<int> signal{0};
@@ -202,7 +206,7 @@ int run_node(const NodeOptions& o) {
     const std::lock_guard lock(mutex);
     signal = number;
     if (node) node->stop("it was told to end");
-  });
+  }, true);
   host::ClusterPlace place = need(host::locate(o.head), kNoCluster);
   if (!o.token_file.empty()) place.token = need(host::read_token(o.token_file), kMachine);
   core::Peer head;

@@ -24,7 +24,8 @@ sigset_t wanted() {
 }
 }  // namespace
 
-EndSignals::EndSignals(std::function<void(int)> on_signal) : on_signal_(std::move(on_signal)) {
+EndSignals::EndSignals(std::function<void(int)> on_signal, bool insist)
+    : insist_(insist), on_signal_(std::move(on_signal)) {
   const sigset_t set = wanted();
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
   signals_.reset(::signalfd(-1, &set, SFD_CLOEXEC));
@@ -39,14 +40,24 @@ EndSignals::~EndSignals() {
   thread_.join();
 }
 
+// Whoever hangs then has had a second.
+void EndSignals::end_soon(int first) {
+  pollfd ended{ending_.get(), POLLIN, 0};
+  if (::poll(&ended, 1, 1'000) == 0) ::_exit(128 + first);
+}
+
 void EndSignals::run() {
+  int first = 0;
   for (;;) {
     std::array<pollfd, 2> fds{{{signals_.get(), POLLIN, 0}, {ending_.get(), POLLIN, 0}}};
     if (::poll(fds.data(), fds.size(), -1) < 0 && errno != EINTR) return;
     if (fds[1].revents != 0) return;
     signalfd_siginfo info{};
-    if (fds[0].revents != 0 && ::read(signals_.get(), &info, sizeof info) == sizeof info)
-      on_signal_(static_cast<int>(info.ssi_signo));
+    if (fds[0].revents == 0 || ::read(signals_.get(), &info, sizeof info) != sizeof info) continue;
+    const int number = static_cast<int>(info.ssi_signo);
+    if (first != 0 && insist_) return end_soon(first);
+    if (first == 0) first = number;
+    on_signal_(number);
   }
 }
 

@@ -2,9 +2,11 @@
 // verb X is the program rondo-X, found beside this one and then in PATH, as git does.
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -13,11 +15,33 @@
 
 #include "exit_code.h"
 #include "options.h"
+#include "words.h"
 
 namespace rondo::cli {
 namespace {
 
 const std::vector<std::string> kOwnVerbs = {"up", "down", "status", "list", "logs", "head", "node"};
+
+const CLI::Validator kPositive(
+    [](const std::string& text) {
+      double number = 0;
+      const bool good = CLI::detail::lexical_cast(text, number) && number > 0 && number < 1e18;
+      return good ? std::string() : "\"" + text + "\" is not a number above 0";
+    },
+    "");
+const CLI::Validator kBytes = [] {
+  CLI::AsSizeValue size(false);
+  return CLI::Validator(
+      [size](std::string& text) {
+        const std::string given = text;
+        try {
+          if (size(text).empty()) return std::string();
+        } catch (const CLI::ValidationError&) {
+        }
+        return "\"" + given + "\" is not a size: write bytes, or 500M, 8G";
+      },
+      "");
+}();
 
 struct Options {
   UpOptions up;
@@ -28,53 +52,62 @@ struct Options {
 
 void add_cluster(CLI::App& verb, ClusterOptions& o) {
   verb.add_option("--cluster", o.cluster, "Its name: a folder in RONDO_HOME")
+      ->type_name("NAME")
       ->capture_default_str();
   verb.add_option("--listen", o.listen,
-                  "tcp://127.0.0.1:PORT (0600 token file) instead of a socket in RONDO_HOME");
-  verb.add_option("--heartbeat", o.heartbeat_s, "Seconds between heartbeats")
-      ->check(CLI::PositiveNumber)
+                  "tcp://127.0.0.1:PORT or :* instead of a socket; who joins needs the token file "
+                  "in RONDO_HOME")
+      ->type_name("ADDRESS");
+  verb.add_option("--heartbeat", o.heartbeat_s, "Between heartbeats")
+      ->check(kPositive)
+      ->type_name("SECONDS")
       ->capture_default_str();
-  verb.add_option("--suspect", o.suspect_s, "Seconds of silence until a node is suspected")
-      ->check(CLI::PositiveNumber)
+  verb.add_option("--suspect", o.suspect_s, "Of silence until a node is suspected")
+      ->check(kPositive)
+      ->type_name("SECONDS")
       ->capture_default_str();
-  verb.add_option("--term", o.term_s,
-                  "Seconds of silence until a node is dead: its membership term")
-      ->check(CLI::PositiveNumber)
+  verb.add_option("--term", o.term_s, "Of silence until a node is dead: its membership term")
+      ->check(kPositive)
+      ->type_name("SECONDS")
       ->capture_default_str();
 }
 
 void add_room(CLI::App& verb, double& cpus, std::uint64_t& memory, std::uint64_t& store) {
   verb.add_option("--cpus", cpus,
                   "Processors to lend (default: the machine's, as its cgroup allows)")
-      ->check(CLI::PositiveNumber);
+      ->check(kPositive)
+      ->type_name("N");
   verb.add_option("--memory", memory, "Bytes of memory to lend, as in 8G")
-      ->transform(CLI::AsSizeValue(false));
+      ->transform(kBytes)
+      ->type_name("BYTES");
   verb.add_option("--store-bytes", store, "Bound of the object store, as in 2G (default: 30 %)")
-      ->transform(CLI::AsSizeValue(false));
+      ->transform(kBytes)
+      ->type_name("BYTES");
 }
 
 void add_address(CLI::App& verb, AskOptions& o) {
   verb.add_option("--address", o.address,
-                  "Of the head (default: RONDO_ADDRESS, else the one cluster in RONDO_HOME)");
+                  "Of the head (default: RONDO_ADDRESS, else the one cluster in RONDO_HOME)")
+      ->type_name("ADDRESS");
 }
 
 void add_output(CLI::App& verb, AskOptions& o) {
   verb.add_option("-o,--output", o.output, "text or json")
-      ->check(CLI::IsMember({"text", "json"}))
+      ->check(CLI::IsMember({"text", "json"}).description(""))
+      ->type_name("FORM")
       ->capture_default_str();
 }
 
 void describe(CLI::App& app, Options& o, int& code) {
   app.set_version_flag("--version", std::string("rondo ") + host::kRelease);
   app.require_subcommand(1);
-  app.footer(
-      "Other verbs are programs: `rondo train` runs rondo-train.\n"
-      "Exit codes: 0 done, 1 the work failed, 2 usage, 3 can never be placed,\n"
-      "4 no cluster, 5 the machine, 130/143 after Ctrl-C/TERM.");
+  app.get_formatter()->label("SUBCOMMAND", "VERB");
+  app.get_formatter()->label("Subcommands", "Verbs");
 
   CLI::App* up = app.add_subcommand("up", "Start a cluster on this machine and watch over it");
   up->add_option("--nodes", o.up.nodes, "How many nodes")
-      ->check(CLI::Range(1, 64))
+      ->check(CLI::Range(1, 64).description(""))
+      ->type_name("N")
       ->capture_default_str();
   up->add_flag("--detach", o.up.detach, "Give the prompt back once it is up");
   add_cluster(*up, o.up.cluster);
@@ -90,17 +123,22 @@ void describe(CLI::App& app, Options& o, int& code) {
   add_output(*status, o.ask);
   status->callback([&] { code = run_status(o.ask); });
 
-  CLI::App* list = app.add_subcommand("list", "nodes, actors, workers, objects or jobs");
-  list->add_option("WHAT", o.ask.what)
+  CLI::App* list = app.add_subcommand("list", "List nodes, actors, workers, objects or jobs");
+  list->add_option("WHAT", o.ask.what, "nodes, actors, workers, objects or jobs")
       ->required()
-      ->check(CLI::IsMember({"nodes", "actors", "workers", "objects", "jobs"}));
+      ->type_name("")
+      ->check(CLI::IsMember({"nodes", "actors", "workers", "objects", "jobs"}).description(""));
   add_address(*list, o.ask);
   add_output(*list, o.ask);
   list->callback([&] { code = run_list(o.ask); });
 
   CLI::App* logs = app.add_subcommand("logs", "What a worker or actor has printed");
-  logs->add_option("ID", o.ask.what, "A worker's id or pid, an actor's id or name")->required();
-  logs->add_option("--tail", o.ask.tail, "Only the last lines")->check(CLI::PositiveNumber);
+  logs->add_option("ID", o.ask.what, "A worker's id or pid, an actor's id or name")
+      ->required()
+      ->type_name("");
+  logs->add_option("--tail", o.ask.tail, "Only the last lines")
+      ->check(kPositive)
+      ->type_name("N");
   add_address(*logs, o.ask);
   logs->callback([&] { code = run_logs(o.ask); });
 
@@ -109,31 +147,77 @@ void describe(CLI::App& app, Options& o, int& code) {
   head->callback([&] { code = run_head(o.head); });
 
   CLI::App* node = app.add_subcommand("node", "Run a node alone, in the foreground");
-  node->add_option("--head", o.node.head, "Where its head listens (default: as --address)");
-  node->add_option("--name", o.node.name, "n1, n2, ... by default");
-  node->add_option("--cluster", o.node.cluster, "Its folder in RONDO_HOME (default: the head's)");
-  node->add_option("--token-file", o.node.token_file, "Of a head in another RONDO_HOME");
+  node->add_option("--head", o.node.head,
+                   "Where its head listens (default: RONDO_ADDRESS, else the one in RONDO_HOME)")
+      ->type_name("ADDRESS");
+  node->add_option("--name", o.node.name, "n1, n2, ... by default")->type_name("NAME");
+  node->add_option("--cluster", o.node.cluster, "Its folder in RONDO_HOME (default: the head's)")
+      ->type_name("NAME");
+  node->add_option("--token-file", o.node.token_file, "Of a head in another RONDO_HOME")
+      ->type_name("FILE");
   add_room(*node, o.node.cpus, o.node.memory_bytes, o.node.store_bytes);
   node->callback([&] { code = run_node(o.node); });
 }
 
+std::string footer() {
+  std::string others;
+  for (const std::string& verb : other_verbs()) others += (others.empty() ? "" : ", ") + verb;
+  return (others.empty() ? std::string() : "Programs beside this one: rondo " + others + "\n") +
+         "rondo VERB --help shows a verb's flags.\n"
+         "Exit codes: 0 done, 1 the work failed, 2 usage, 3 can never be placed,\n"
+         "4 no cluster, 5 the machine, 130/143 after Ctrl-C/TERM.";
+}
+
+// What CLI11 says, in a user's words.
+std::string sentence_of(const CLI::ParseError& error, CLI::App& app, const std::string& verb) {
+  const std::string help = "rondo" + (verb.empty() ? "" : " " + verb) + " --help shows the ";
+  if (verb.empty() && dynamic_cast<const CLI::RequiredError*>(&error) != nullptr)
+    return "what shall it do? " + help + "verbs; rondo up starts a cluster";
+  std::string text = error.what();
+  if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr) {
+    const std::string word = text.substr(text.rfind(' ') + 1);
+    std::set<std::string> flags;
+    const CLI::App* of = verb.empty() ? &app : app.get_subcommand(verb);
+    for (const CLI::Option* option : of->get_options())
+      for (const std::string& name : option->get_lnames()) flags.insert("--" + name);
+    const std::string meant = nearest(word, flags);
+    text = (word.starts_with("-") ? "unknown flag " : "unexpected word ") + word;
+    if (!meant.empty()) return text + "; did you mean " + meant + "?";
+  }
+  return text + " (" + help + "flags)";
+}
+
+// `rondo help` is --help, `rondo help VERB` is VERB --help.
+std::vector<std::string> words_of(int argc, char** argv) {
+  std::vector<std::string> words(argv + 1, argv + argc);
+  if (!words.empty() && words[0] == "help") {
+    words.erase(words.begin());
+    words.emplace_back("--help");
+  }
+  return words;
+}
+
 int run(int argc, char** argv) {
-  if (argc > 1 && argv[1][0] != '-') {
-    const std::string verb = argv[1];
-    if (std::find(kOwnVerbs.begin(), kOwnVerbs.end(), verb) == kOwnVerbs.end())
-      return run_other(verb, argv + 2, kOwnVerbs);
+  std::vector<std::string> words = words_of(argc, argv);
+  const std::string verb = !words.empty() && words[0][0] != '-' ? words[0] : "";
+  const bool own = std::find(kOwnVerbs.begin(), kOwnVerbs.end(), verb) != kOwnVerbs.end();
+  if (!verb.empty() && !own) {
+    std::vector<char*> rest;
+    for (std::size_t n = 1; n < words.size(); ++n) rest.push_back(words[n].data());
+    rest.push_back(nullptr);
+    return run_other(verb, rest.data(), kOwnVerbs);
   }
   Options options;
   int code = kDone;
   CLI::App app("Rondo: distributed actors and task graphs.", "rondo");
   describe(app, options, code);
+  app.footer(footer());
   try {
-    app.parse(argc, argv);
+    app.parse(std::vector<std::string>(words.rbegin(), words.rend()));
   } catch (const CLI::Success& done) {  // --help, --version
     return app.exit(done);
   } catch (const CLI::ParseError& error) {
-    const std::string verb = argc > 1 && argv[1][0] != '-' ? std::string(" ") + argv[1] : "";
-    throw Exit{kUsage, std::string(error.what()) + " (rondo" + verb + " --help shows the flags)"};
+    throw Exit{kUsage, sentence_of(error, app, verb)};
   }
   return code;
 }

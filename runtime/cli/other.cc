@@ -1,95 +1,29 @@
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
-#include <cstdlib>
-#include <filesystem>
-#include <set>
 
 #include <rondo/base/owned_fd.h>
 
 #include "exit_code.h"
 #include "options.h"
+#include "words.h"
 
-// Verbs that are programs of their own, and what somebody who mistyped one perhaps meant.
+// Verbs that are programs of their own.
 
 namespace rondo::cli {
 
-namespace {
-
-namespace fs = std::filesystem;
-
-constexpr const char* kPrefix = "rondo-";
-
-std::vector<std::string> folders() {
-  std::vector<std::string> out;
-  std::error_code failed;
-  const fs::path self = fs::read_symlink("/proc/self/exe", failed);
-  if (!failed) out.push_back(self.parent_path().string());
-  const char* path = std::getenv("PATH");
-  std::string rest = path == nullptr ? "" : path;
-  while (!rest.empty()) {
-    const std::size_t at = rest.find(':');
-    if (at != 0) out.push_back(rest.substr(0, at));
-    rest = at == std::string::npos ? "" : rest.substr(at + 1);
-  }
-  return out;
-}
-
-bool is_program(const fs::path& path) {
-  std::error_code failed;
-  return fs::is_regular_file(path, failed) && ::access(path.c_str(), X_OK) == 0;
-}
-
-// Edits (insert, drop, change, swap neighbours) from one word to the other.
-std::size_t distance(const std::string& a, const std::string& b) {
-  std::vector<std::vector<std::size_t>> d(a.size() + 1, std::vector<std::size_t>(b.size() + 1));
-  for (std::size_t i = 0; i <= a.size(); ++i) d[i][0] = i;
-  for (std::size_t j = 0; j <= b.size(); ++j) d[0][j] = j;
-  for (std::size_t i = 1; i <= a.size(); ++i)
-    for (std::size_t j = 1; j <= b.size(); ++j) {
-      const std::size_t changed = a[i - 1] == b[j - 1] ? 0 : 1;
-      d[i][j] = std::min({d[i - 1][j] + 1, d[i][j - 1] + 1, d[i - 1][j - 1] + changed});
-      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
-        d[i][j] = std::min(d[i][j], d[i - 2][j - 2] + 1);
-    }
-  return d[a.size()][b.size()];
-}
-
-std::string perhaps(const std::string& verb, const std::vector<std::string>& own) {
-  std::set<std::string> known(own.begin(), own.end());
-  for (const std::string& folder : folders()) {
-    std::error_code failed;
-    for (const auto& entry : fs::directory_iterator(folder, failed)) {
-      const std::string name = entry.path().filename();
-      if (name.starts_with(kPrefix) && is_program(entry.path())) known.insert(name.substr(6));
-    }
-  }
-  std::string best;
-  std::size_t least = 3;  // more than two edits away is another word
-  for (const std::string& each : known)
-    if (const std::size_t edits = distance(verb, each); edits < least && edits < each.size()) {
-      least = edits;
-      best = each;
-    }
-  return best;
-}
-
-}  // namespace
-
 int run_other(const std::string& verb, char** arguments, const std::vector<std::string>& own) {
-  const std::string name = kPrefix + verb;
-  if (verb.find('/') == std::string::npos)
-    for (const std::string& folder : folders()) {
-      const std::string path = folder + "/" + name;
-      if (!is_program(path)) continue;
-      std::vector<char*> argv{const_cast<char*>(name.c_str())};  // exec does not write
-      for (char** each = arguments; *each != nullptr; ++each) argv.push_back(*each);
-      argv.push_back(nullptr);
-      ::execv(path.c_str(), argv.data());
-      throw Exit{kMachine, "could not run " + path + ": " + errno_text(errno)};
-    }
-  const std::string meant = perhaps(verb, own);
+  if (const auto path = path_of_verb(verb)) {
+    const std::string name = "rondo-" + verb;
+    std::vector<char*> argv{const_cast<char*>(name.c_str())};  // exec does not write
+    for (char** each = arguments; *each != nullptr; ++each) argv.push_back(*each);
+    argv.push_back(nullptr);
+    ::execv(path->c_str(), argv.data());
+    throw Exit{kMachine, "could not run " + *path + ": " + errno_text(errno)};
+  }
+  std::set<std::string> known = other_verbs();
+  known.insert(own.begin(), own.end());
+  const std::string meant = nearest(verb, known);
   throw Exit{kUsage, "there is no verb \"" + verb + "\"" +
                          (meant.empty() ? ": rondo --help lists them"
                                         : "; did you mean \"rondo " + meant + "\"?")};

@@ -194,7 +194,10 @@ bool ZmqTransport::State::sleep_until(std::int64_t deadline) {
 }
 
 ZmqTransport::ZmqTransport(Options options) : state_(std::make_unique<State>(std::move(options))) {}
-ZmqTransport::~ZmqTransport() = default;
+// libzmq leaves the file of an ipc socket. While it still listens the name is certainly ours.
+ZmqTransport::~ZmqTransport() {
+  if (const std::string& own = address(); own.starts_with("ipc://")) ::unlink(own.c_str() + 6);
+}
 
 Result<core::Address> ZmqTransport::bind(const core::Address& address) {
   RONDO_CHECK(state_->address.empty());

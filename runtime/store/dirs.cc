@@ -145,10 +145,14 @@ Result<std::string> ClusterPaths::socket_address(const std::string& socket_name)
   return "ipc://" + path;
 }
 
+Result<void> check_cluster_name(const std::string& name) {
+  if (valid_name(name)) return {};
+  return Error(ErrorCode::kInvalid,
+               "no name for a cluster: \"" + name + "\" (letters, digits, - _ . and at most 64)");
+}
+
 Result<ClusterFolder> ClusterFolder::enter(const std::string& home, const std::string& name) {
-  if (!valid_name(name))
-    return Error(ErrorCode::kInvalid,
-                 "no name for a cluster: \"" + name + "\" (letters, digits, - _ . and at most 64)");
+  if (auto fine = check_cluster_name(name); !fine) return fine.error();
   const ClusterPaths paths{home + "/" + name};
   for (;;) {
     if (auto made = make_folder(paths.folder); !made) return made.error();

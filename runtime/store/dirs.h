@@ -50,6 +50,9 @@ struct ClusterPaths {
   [[nodiscard]] Result<std::string> socket_address(const std::string& socket_name) const;
 };
 
+// Letters, digits, - _ . and at most 64: the name of a cluster is a folder's.
+Result<void> check_cluster_name(const std::string& name);
+
 // One process's membership in a cluster's folder: while it lives the folder is not stale.
 class ClusterFolder {
  public:

@@ -1,10 +1,14 @@
-// A driver for the tests of the `rondo` program: spawns a named counter, then does what its stdin
-// says: "add" calls it, "pid" says where it lives, anything else ends the driver.
+// A driver for the tests of the `rondo` program:
+//
+//   cli_driver [NAME [CPU]]     spawns a counter of this name that takes so much cpu, then does
+//                               what its stdin says: "add" calls it, "pid" says where it lives,
+//                               anything else ends the driver. An error is printed and ends it.
 
 #include <unistd.h>
 
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <iostream>
 #include <string>
 
@@ -25,16 +29,18 @@ struct Counter {
 }  // namespace
 
 int main(int argc, char** argv) {
+  using namespace std::chrono_literals;
   rondo::Registry registry;
   registry.actor<Counter, int>("Counter").method("add", &Counter::add).method("pid", &Counter::pid);
   try {
     rondo::Runtime rt(argc, argv, registry);
-    rondo::Actor<Counter> counter =
-        rt.spawn<Counter>({.name = "c", .max_restarts = 5, .max_task_retries = 5}, 0);
-    std::printf("ready %d\n", rt.get(counter.call(&Counter::add, 0)));
+    rondo::ActorOptions options{.name = "c", .max_restarts = 5, .max_task_retries = 5};
+    if (argc > 1) options.name = argv[1];
+    if (argc > 2) options.resources.cpu = std::atof(argv[2]);
+    rondo::Actor<Counter> counter = rt.spawn<Counter>(options, 0);
+    std::printf("ready %d\n", rt.get(counter.call(&Counter::add, 0), 60s));
     std::fflush(stdout);
     for (std::string line; std::getline(std::cin, line);) {
-      using namespace std::chrono_literals;
       if (line == "add") std::printf("sum %d\n", rt.get(counter.call(&Counter::add, 1), 30s));
       else if (line == "pid") std::printf("pid %d\n", rt.get(counter.call(&Counter::pid), 30s));
       else break;

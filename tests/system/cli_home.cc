@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstdlib>
@@ -23,10 +24,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-double now_s() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
 std::string slurp(const std::string& path) {
   std::ostringstream all;
   all << std::ifstream(path, std::ios::binary).rdbuf();
@@ -37,10 +34,30 @@ int code_of(int status) { return WIFEXITED(status) ? WEXITSTATUS(status) : 128 +
 
 }  // namespace
 
+double now_s() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
 bool alive(pid_t pid) {
   const std::string stat = slurp("/proc/" + std::to_string(pid) + "/stat");
   const std::size_t at = stat.rfind(')');
   return at != std::string::npos && at + 2 < stat.size() && stat[at + 2] != 'Z';
+}
+
+std::string command_of(pid_t pid) {
+  std::string words = slurp("/proc/" + std::to_string(pid) + "/cmdline");
+  std::replace(words.begin(), words.end(), '\0', ' ');
+  return words;
+}
+
+std::vector<std::string> shared_memory() {
+  std::vector<std::string> names;
+  std::error_code failed;
+  for (const auto& entry : fs::directory_iterator("/dev/shm", failed))
+    if (const std::string name = entry.path().filename(); name.find("rondo") != std::string::npos)
+      names.push_back(name);
+  std::sort(names.begin(), names.end());
+  return names;
 }
 
 bool wait_until(const std::function<bool()>& good, double seconds) {
@@ -183,6 +200,14 @@ std::vector<pid_t> Home::processes() const {
 bool Home::empty() const {
   std::error_code none;
   return !fs::exists(path_, none) || fs::is_empty(path_, none);
+}
+
+std::vector<std::string> Home::entries() const {
+  std::vector<std::string> found;
+  std::error_code failed;
+  for (const auto& entry : fs::recursive_directory_iterator(path_, failed))
+    found.push_back(entry.path().string());
+  return found;
 }
 
 }  // namespace rondo::cli_test

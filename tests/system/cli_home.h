@@ -54,6 +54,7 @@ class Home {
   Home& operator=(const Home&) = delete;
 
   [[nodiscard]] std::string path() const { return path_; }
+  [[nodiscard]] std::string scratch() const { return scratch_; }  // beside it, for the test's files
   [[nodiscard]] std::map<std::string, std::string>& environment() { return environment_; }
   Ran rondo(const std::vector<std::string>& arguments);
   std::unique_ptr<Beside> beside(const std::vector<std::string>& command);
@@ -65,6 +66,7 @@ class Home {
 
   [[nodiscard]] std::vector<pid_t> processes() const;  // of any program with this RONDO_HOME
   [[nodiscard]] bool empty() const;                    // no folder, socket or file is left
+  [[nodiscard]] std::vector<std::string> entries() const;  // what is in it, folders too
 
  private:
   std::string path_;
@@ -73,7 +75,10 @@ class Home {
   std::map<std::string, std::string> environment_;
 };
 
+[[nodiscard]] double now_s();
 [[nodiscard]] bool alive(pid_t pid);
+[[nodiscard]] std::string command_of(pid_t pid);
+[[nodiscard]] std::vector<std::string> shared_memory();  // ours, by name, in /dev/shm
 bool wait_until(const std::function<bool()>& good, double seconds = 30);
 
 }  // namespace rondo::cli_test
