@@ -17,7 +17,7 @@
 // thread on which files are read, hashed and written so that the node's loop never waits for a
 // disk.
 //
-// Everything but `run` is to be called on that thread (inside a task given to `run`).
+// Everything but `run` and `finish` is to be called on that thread (inside a task given to `run`).
 
 namespace rondo::host {
 
@@ -26,6 +26,8 @@ class JobFiles {
   static Result<std::unique_ptr<JobFiles>> open(const std::string& folder);
 
   void run(std::function<void()> task) { thread_.run(std::move(task)); }  // any thread; in order
+
+  void finish() { thread_.finish(); }  // the owner only
 
   // Which of the job's files are missing here. At home they are taken from the driver's process.
   struct Checked {

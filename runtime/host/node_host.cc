@@ -27,8 +27,8 @@ NodeHost::NodeHost(Options options)
 
 NodeHost::~NodeHost() {
   watch_.reset();
-  files_.reset();
-  memory_.reset();
+  if (files_) files_->finish();  // their tasks use this host
+  if (memory_) memory_->finish();
   if (workers_) workers_->kill_all();
 }
 

@@ -14,7 +14,10 @@ WorkThread::WorkThread(const std::string& name) {
   pthread_setname_np(thread_.native_handle(), name.substr(0, 15).c_str());
 }
 
-WorkThread::~WorkThread() {
+WorkThread::~WorkThread() { finish(); }
+
+void WorkThread::finish() {
+  if (!thread_.joinable()) return;
   {
     const std::lock_guard lock(mutex_);
     ending_ = true;

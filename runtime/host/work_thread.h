@@ -8,7 +8,8 @@
 #include <thread>
 
 // One thread for work that a loop must not wait for: disks, hashes, large memory. In order; any
-// thread may add. Destruction finishes the task at hand and drops the rest.
+// thread may add. `finish`, or destruction, waits for the task at hand and drops the rest. An owner
+// whose tasks reach this thread through its own pointer calls `finish` before that pointer goes.
 
 namespace rondo::host {
 
@@ -20,6 +21,7 @@ class WorkThread {
   WorkThread& operator=(const WorkThread&) = delete;
 
   void run(std::function<void()> task);
+  void finish();                    // the owner only; what is added later never runs
   [[nodiscard]] bool idle() const;  // nothing waits and nothing runs
 
  private:
