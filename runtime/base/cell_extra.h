@@ -24,7 +24,8 @@ struct RefInside {  // a ref inside a value, and the hold that keeps it
 };
 
 struct CellExtra {
-  std::string owner_address;  // borrowed refs: where the owner listens
+  std::string owner_address;  // borrowed refs: where the owner listens,
+  NodeId owner_node;          // and lives
   std::optional<StoredValue> stored;
   std::optional<Buffer> mapped;  // the stored bytes, readable here (written once, by the loop)
   std::vector<RefInside> refs;   // in the order in which the value numbers them

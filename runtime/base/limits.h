@@ -50,6 +50,7 @@ constexpr DurationNs kLeaseIdle = milliseconds(20);  // an idle lease goes back 
 constexpr DurationNs kWorkerIdle = seconds(10);      // an idle worker process ends after this
 constexpr DurationNs kWorkerStart = seconds(30);     // from fork to Hello
 constexpr DurationNs kWaitProbeAfter = seconds(1);
+constexpr DurationNs kAskAfter = seconds(1);   // an owner that says nothing: does it live?
 
 static_assert(kInlineBytesMax < kControlBytesMax && kControlBytesMax < kFrameBytesMax);
 static_assert(kSpawnBytesMax < kControlBytesMax);

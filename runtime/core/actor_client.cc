@@ -5,8 +5,9 @@
 
 namespace rondo::core {
 
-ActorClient::ActorClient(ProcessId self, CallTable& calls, CallSender& sender, ProcessPort& port)
-    : self_(self), calls_(calls), sender_(sender), port_(port) {}
+ActorClient::ActorClient(ProcessId self, CallTable& calls, CallSender& sender, PeerBook& book,
+                         ProcessPort& port)
+    : self_(self), calls_(calls), sender_(sender), book_(book), port_(port) {}
 
 std::uint32_t ActorClient::group_of(const ActorId& id) {
   const auto [it, fresh] = by_id_.try_emplace(id, static_cast<std::uint32_t>(actors_.size()));
@@ -101,7 +102,6 @@ void ActorClient::pump(TimeNs now, std::uint32_t group, std::vector<Call*>& fail
     if (actor.sent.size() >= limits::kCallsInFlightMax) return;
     actor.queue.remove(calls_, *call);
     actor.sent.push_back(calls_, *call);
-    call->to_node = info.node;
     sender_.send(now, *call, info.process.id, info.incarnation.value);
   }
 }
@@ -139,7 +139,10 @@ void ActorClient::on_update(TimeNs now, const ActorUpdate& update, bool gone,
   if (gone) actor.lost = actor.info.process.id;
   if (actor.info.state == ActorState::kUnknown)
     actor.info.state = ActorState::kDead, actor.info.cause = "it is unknown";
-  if (actor.info.state == ActorState::kAlive) port_.learn(actor.info.process);
+  if (actor.info.state == ActorState::kAlive) {
+    book_.meet(actor.info.process.id, actor.info.node, actor.info.process.address);
+    port_.learn(actor.info.process);
+  }
   if (actor.info.state == ActorState::kDead) {
     while (Call* call = actor.sent.front(calls_)) {
       actor.sent.remove(calls_, *call);
@@ -150,12 +153,12 @@ void ActorClient::on_update(TimeNs now, const ActorUpdate& update, bool gone,
 }
 
 void ActorClient::settle(Actor& actor, const ProcessDied& death, std::vector<Call*>& failed) {
-  std::uint64_t begun = death.process ? 0 : UINT64_MAX;
+  std::uint64_t begun = 0;
   for (const BegunMark& mark : death.begun) {
     if (mark.caller == self_ || !mark.caller) begun = mark.number;
   }
   while (Call* call = actor.sent.back(calls_)) {  // newest first: each goes to the queue's front
-    if (death.process ? call->to != death.process : call->to_node != death.node) return;
+    if (call->to != death.process) return;
     actor.sent.remove(calls_, *call);
     const bool may_have_begun = call->number <= begun;
     if (call->bound || (may_have_begun && call->retries_left == 0)) {
@@ -174,11 +177,9 @@ void ActorClient::on_process_died(TimeNs now, const ProcessDied& death,
   for (std::uint32_t group = 0; group < actors_.size(); ++group) {
     Actor& actor = actors_[group];
     Call* oldest = actor.sent.front(calls_);
-    const bool lives_there =
-        death.process ? actor.info.process.id == death.process : actor.info.node == death.node;
+    const bool lives_there = actor.info.process.id == death.process;
     // By where they were sent: the news that the actor lives elsewhere may have come first.
-    const bool has_calls = oldest != nullptr && (death.process ? oldest->to == death.process
-                                                               : oldest->to_node == death.node);
+    const bool has_calls = oldest != nullptr && oldest->to == death.process;
     if (!lives_there && !has_calls) continue;
     if (lives_there) actor.lost = actor.info.process.id;
     actor.cause = death.cause;

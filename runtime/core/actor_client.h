@@ -6,6 +6,7 @@
 
 #include <rondo/core/call_sender.h>
 #include <rondo/core/call_table.h>
+#include <rondo/core/peer_book.h>
 #include <rondo/core/process_port.h>
 
 // The caller's side of actors: where each lives now, the calls that wait for it, and those that it
@@ -22,7 +23,7 @@ namespace rondo::core {
 
 class ActorClient {
  public:
-  ActorClient(ProcessId self, CallTable&, CallSender&, ProcessPort&);
+  ActorClient(ProcessId self, CallTable&, CallSender&, PeerBook&, ProcessPort&);
 
   void set_node(ProcessId node) { node_ = node; }
   [[nodiscard]] std::uint32_t group_of(
@@ -40,6 +41,7 @@ class ActorClient {
   void on_returned(Call&);
   // `gone`: the process that it names is known to be dead already; wait for the next birth.
   void on_update(TimeNs now, const ActorUpdate&, bool gone, std::vector<Call*>& failed);
+  // Requires: it names a process.
   void on_process_died(TimeNs now, const ProcessDied&, std::vector<Call*>& failed);
   void cancel(Call&);  // Requires: not sent.
   void watch_again();  // the node is new or was away
@@ -61,6 +63,7 @@ class ActorClient {
   const ProcessId self_;
   CallTable& calls_;
   CallSender& sender_;
+  PeerBook& book_;
   ProcessPort& port_;
   ProcessId node_;
   std::map<ActorId, std::uint32_t> by_id_;

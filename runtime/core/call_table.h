@@ -34,7 +34,6 @@ struct Call {
   std::uint64_t number = 0;       // on the link, once sent
   Incarnation bound;              // kActor: only this incarnation may answer
   ProcessId to;                   // once sent
-  NodeId to_node;                 // kActor: where that process lived then
   TimeNs sent_at;
   CellRef result;  // the loop's hold on the result
   Bytes payload;

@@ -52,17 +52,20 @@ bool Head::restore(TimeNs now, const Row& row) {
     if (node) members_.restore_dead(*node);
     return node.has_value();
   }
+  if (key.starts_with("node/")) {
+    const auto node = decode_node(value);
+    if (node) members_.expect(now, *node);
+    return node.has_value();
+  }
   if (key.starts_with("job/")) {
     const auto job = decode_job(value);
     if (!job) return false;
     jobs_.restore(*job);
-    members_.expect(now, job->spec.home);
     return true;
   }
   const auto actor = decode_actor(value);
   if (!actor || !key.starts_with("actor/")) return false;
   actors_.restore(*actor);
-  if (actor->node && actor->state != ActorState::kDead) members_.expect(now, actor->node);
   return true;
 }
 
@@ -160,12 +163,15 @@ void Head::on(Step& step, ProcessId from, const Goodbye& goodbye) {
 
 void Head::on(Step& step, ProcessId from, const NodeJoin& join) {
   const Member* before = members_.find(join.node.id);
-  const bool known = before != nullptr && before->joined;
+  const bool before_unknown = before == nullptr;
+  const bool known = !before_unknown && before->joined;
   if (!members_.join(step.now, join.node)) {
     refuse_dead(step, join.node.id, from);
     return;
   }
   view_changed_ = true;
+  // The next head must know whom to expect: it alone can tell that this node is dead.
+  if (before_unknown) step.effects.add(Persist{0, node_key(join.node.id), encode(join.node)});
   step.effects.send(from, NodeAccepted{incarnation_, options_.term, options_.heartbeat_every});
   reconcile(step, join);
   if (!known) actors_.retry_all(step.now);
@@ -199,6 +205,7 @@ void Head::refuse_dead(Step& step, NodeId id, ProcessId process) {
 void Head::node_died(Step& step, const Membership::Death& death) {
   view_changed_ = true;
   step.effects.add(Persist{0, dead_node_key(death.info.id), encode(death.info)});
+  step.effects.add(Persist{0, node_key(death.info.id), std::nullopt});
   for (auto it = watchers_.begin(); it != watchers_.end();) {
     it->second.erase(death.info.id);
     it = it->second.empty() ? watchers_.erase(it) : std::next(it);

@@ -71,7 +71,6 @@ Lease LeaseTable::grant(TimeNs now, ProcessId owner, RequestId request, ProcessI
   lease.id = {next_lease_++};
   lease.request = request;
   lease.owner = owner;
-  lease.owner_node = wish.owner_node;
   lease.worker = worker;
   lease.job = wish.job;
   lease.shape = wish.shape;
@@ -115,11 +114,6 @@ std::vector<Lease> LeaseTable::drop_worker(ProcessId worker) {
 std::vector<Lease> LeaseTable::drop_owner(ProcessId owner) {
   std::erase_if(wishes_, [&](const auto& entry) { return entry.first.first == owner; });
   return drop_if([&](const Lease& lease) { return lease.owner == owner; });
-}
-
-std::vector<Lease> LeaseTable::drop_owners_of(NodeId node) {
-  std::erase_if(wishes_, [&](const auto& entry) { return entry.second.owner_node == node; });
-  return drop_if([&](const Lease& lease) { return lease.owner_node == node; });
 }
 
 std::vector<Lease> LeaseTable::drop_job(JobId job) {

@@ -24,7 +24,6 @@ namespace rondo::core {
 struct LeaseWish {             // a request that waits
   RequestId request;
   Peer owner;
-  NodeId owner_node;
   JobId job;
   Shape shape;
   std::uint32_t hops = 0;
@@ -36,7 +35,6 @@ struct Lease {
   LeaseId id;
   RequestId request;
   ProcessId owner;
-  NodeId owner_node;
   ProcessId worker;
   JobId job;
   Shape shape;
@@ -68,7 +66,6 @@ class LeaseTable {
   std::optional<Lease> give_back(LeaseId, ProcessId owner);
   std::vector<Lease> drop_worker(ProcessId);        // it died
   std::vector<Lease> drop_owner(ProcessId);         // it died: its wishes go too
-  std::vector<Lease> drop_owners_of(NodeId);
   std::vector<Lease> drop_job(JobId);
 
   bool wait_begin(LeaseId, ProcessId worker);       // false: no such lease

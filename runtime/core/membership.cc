@@ -31,11 +31,10 @@ void Membership::awake(TimeNs now) {
   last_awake_ = now;
 }
 
-void Membership::expect(TimeNs now, NodeId id) {
-  if (dead_.contains(id) || members_.contains(id)) return;
-  Member& member = members_[id];
-  member.info.id = id;
-  member.info.name = hex(id.value);
+void Membership::expect(TimeNs now, const NodeInfo& info) {
+  if (dead_.contains(info.id) || members_.contains(info.id)) return;
+  Member& member = members_[info.id];
+  member.info = info;
   member.last_heard = now;
 }
 

@@ -45,7 +45,7 @@ class Membership {
   explicit Membership(Options);   // Requires: heartbeat_every < suspect_after < term.
 
   void awake(TimeNs now);         // first in every step: notices the head's own sleep
-  void expect(TimeNs now, NodeId);              // an earlier head knew it: it has a term to join
+  void expect(TimeNs now, const NodeInfo&);     // an earlier head knew it: it has a term to join
   void restore_dead(const NodeInfo&);
   [[nodiscard]] bool join(TimeNs now, const NodeInfo&);   // false: it was declared dead
   // false: no member (dead, or never joined)

@@ -209,6 +209,11 @@ struct ProcessDied {  // node → nodes → their processes. process 0: every pr
   std::string cause;  // "killed by signal 9 (SIGKILL), log /run/.../worker.log"
   std::vector<BegunMark> begun;
 };
+struct ProcessQuery {  // process → its node → that process's node: does it still live there? Only a
+                       // death is answered (ProcessDied): for those who came after it was told
+  ProcessId process;
+  NodeId node;
+};
 
 // ---- refs (process ↔ process)
 struct RefRegister {
@@ -255,12 +260,14 @@ struct ObjectSealed {  // process → its node: the extent now is this object, i
   std::uint32_t extent = 0;
   std::uint32_t generation = 0;
   std::uint64_t bytes = 0;
+  NodeId owner_node;  // where the owner lives: when that node is lost, the object goes
 };
 struct ObjectOpen {
   RequestId request;
   ObjectId object;
   Peer owner;
   Place source;
+  NodeId owner_node;
 };  // process → its node: have it here
 struct ObjectOpened {
   RequestId request;
@@ -339,7 +346,7 @@ using AnyMessage =
                  RefRelease, ObjectReady, RefsKept, ExtentRequest, ExtentGrant, ExtentRefused,
                  ExtentReturn, ObjectSealed, ObjectOpen, ObjectOpened, ObjectMissing, ObjectCopied,
                  ObjectFree, ChunkRequest, Chunk, ChunkMissing, WaitProbe, WaitCycle, Inspect,
-                 Inspected, Shutdown, LogLines>;
+                 Inspected, Shutdown, LogLines, ProcessQuery>;
 
 // One message. Its copies and moves are compiled once, in message.cc: for so many kinds they would
 // cost every file that sees a message seconds.

@@ -177,7 +177,7 @@ void Node::on(Step& step, ProcessId from, const ClusterView& view) {
   view_version_ = view.version;
   std::map<NodeId, NodeInfo> others;
   for (const NodeInfo& info : view.nodes) {
-    if (info.id == options_.self.id || lost_.contains(info.id)) continue;
+    if (info.id == options_.self.id || book_.dead(info.id)) continue;
     if (info.alive) {
       if (!view_.contains(info.id)) step.out.learn(info.peer);
       others[info.id] = info;
@@ -187,18 +187,19 @@ void Node::on(Step& step, ProcessId from, const ClusterView& view) {
   }
   // A node that a new head has not met yet is neither alive nor dead: keep what we knew.
   for (const auto& [id, info] : view_)
-    if (!lost_.contains(id)) others.emplace(id, info);
+    if (!book_.dead(id)) others.emplace(id, info);
   view_ = std::move(others);
   pump(step);
 }
 
 void Node::node_lost(Step& step, const NodeInfo& info) {
-  lost_.insert(info.id);
   const std::string cause = "its node " + info.name + " is dead";
+  const std::vector<ProcessId> lived_there = book_.bury(info.id, cause);
   step.out.add(Forget{info.peer.id});
   tell_processes(step, ProcessDied{info.peer.id, info.id, info.pid, cause, {}});
   tell_processes(step, ProcessDied{{}, info.id, info.pid, cause, {}});
-  leases_ended(step, leases_.drop_owners_of(info.id), cause);
+  for (const ProcessId process : lived_there)
+    if (book_.bury(process, cause)) stranger_gone(step, process, cause);
   store_.node_died(step.now, info.id, step.out);
   files_.source_lost(info.peer.id, cause, step.out);
   take_files(step);
@@ -252,7 +253,6 @@ void Node::on_process_exited(TimeNs now, ProcessId process, const std::string& c
 
 // One of ours is gone: everyone who may know it hears, its leases and memory come back.
 void Node::process_gone(Step& step, const ProcessDied& died) {
-  const JobId job = job_of(died.process);
   Process process;
   if (const auto it = processes_.find(died.process); it != processes_.end()) {
     process = it->second;
@@ -261,10 +261,10 @@ void Node::process_gone(Step& step, const ProcessDied& died) {
   const std::optional<Worker> worker = pool_.exited(died.process);
   ProcessDied told = died;
   if (worker && !worker->cause.empty()) told.cause = worker->cause + " (" + died.cause + ")";
+  book_.bury(died.process, told.cause);
   step.out.add(Forget{died.process});
   relay_.process_gone(died.process);
-  const bool job_goes_on = !job || jobs_.contains(job);   // else all of it is going
-  if (process.peer.id && process.role != Role::kClient && job_goes_on) {
+  if (process.peer.id && process.role != Role::kClient) {
     tell_processes(step, told);
     for (const auto& [id, node] : view_) step.out.send(node.peer.id, told);
   }
@@ -292,16 +292,37 @@ void Node::on(Step& step, ProcessId from, const ProcessDied& died) {
   if (died.node == options_.self.id || !died.process) return;
   const auto it = view_.find(died.node);
   if (it != view_.end() && it->second.peer.id != from) return;
-  step.out.add(Forget{died.process});
   tell_processes(step, died);
-  leases_ended(step, leases_.drop_owner(died.process), "its owner ended: " + died.cause);
-  store_.process_died(step.now, died.process, step.out);
+  if (book_.bury(died.process, died.cause)) stranger_gone(step, died.process, died.cause);
   pump(step);
 }
 
+// Processes and nodes that are younger than a death have not been told of it: they ask.
+void Node::on(Step& step, ProcessId from, const ProcessQuery& ask) {
+  if (ask.node == options_.self.id ? processes_.contains(ask.process) : !ask.node) return;
+  if (book_.dead(ask.process, ask.node)) {
+    step.out.send(from, ProcessDied{ask.process, ask.node, 0, book_.why(ask.process, ask.node), {}});
+  } else if (ask.node == options_.self.id) {
+    step.out.send(from, ProcessDied{ask.process, ask.node, 0, "it ended some time ago", {}});
+  } else if (const auto it = view_.find(ask.node); it != view_.end() && processes_.contains(from)) {
+    step.out.send(it->second.peer.id, ask);
+  }
+}
+
+// Whatever it had of us: links, leases, objects.
+void Node::stranger_gone(Step& step, ProcessId process, const std::string& cause) {
+  step.out.add(Forget{process});
+  leases_ended(step, leases_.drop_owner(process), "its owner ended: " + cause);
+  store_.process_died(step.now, process, step.out);
+}
+
 void Node::tell_processes(Step& step, const Message& message) {
-  for (const auto& [id, process] : processes_)
-    if (process.role != Role::kClient) step.out.send(id, message);
+  for (const auto& [id, process] : processes_) {
+    if (process.role == Role::kClient) continue;
+    const auto worker = pool_.all().find(id);   // one that is ending needs no news
+    if (worker != pool_.all().end() && worker->second.state == Worker::State::kStopping) continue;
+    step.out.send(id, message);
+  }
 }
 
 JobId Node::job_of(ProcessId process) const {
@@ -327,7 +348,7 @@ void Node::check_invariants() const {
       RONDO_CHECK_EQ(actors_.at(worker.actor).worker, id);
   }
   for (const auto& [id, actor] : actors_) RONDO_CHECK(jobs_.contains(actor.spec.job));
-  for (const auto& [id, info] : view_) RONDO_CHECK(!lost_.contains(id));
+  for (const auto& [id, info] : view_) RONDO_CHECK(!book_.dead(id));
 }
 
 }  // namespace rondo::core

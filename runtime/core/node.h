@@ -14,6 +14,7 @@
 #include <rondo/core/lease_table.h>
 #include <rondo/core/node_relay.h>
 #include <rondo/core/node_term.h>
+#include <rondo/core/peer_book.h>
 #include <rondo/core/store_directory.h>
 #include <rondo/core/worker_pool.h>
 
@@ -123,6 +124,7 @@ class Node {
   void on(Step&, ProcessId, const ProbePong&);
   void on(Step&, ProcessId, const ClusterView&);
   void on(Step&, ProcessId, const ProcessDied&);
+  void on(Step&, ProcessId, const ProcessQuery&);
   void on(Step&, ProcessId, const Shutdown&);
   // node_relay_messages.cc: between processes and the head
   void on(Step&, ProcessId, const StartJob&);
@@ -158,6 +160,7 @@ class Node {
   void process_gone(Step&, const ProcessDied&);
   void tell_processes(Step&, const Message&);
   void node_lost(Step&, const NodeInfo&);
+  void stranger_gone(Step&, ProcessId, const std::string& cause);
   void learn_job(Step&, const JobSpec&);
   void ask_job(Step&, JobId);
   void job_ready(Step&, Job&);
@@ -176,6 +179,7 @@ class Node {
 
   void give_worker(Step&, LocalActor&);
   void actor_gone(Step&, ActorId, const std::string& cause, bool constructor_threw);
+  void tell_head(Step&, const Message&);
   void remember_exit(ActorInfo);
 
   void pump(Step&);
@@ -201,7 +205,7 @@ class Node {
   std::map<ActorId, ActorInfo> exits_;       // the last death of each actor here, for a new head
   std::deque<ActorId> exit_order_;
   std::map<NodeId, NodeInfo> view_;          // the other nodes
-  std::set<NodeId> lost_;                    // nodes that died, so that each dies once
+  PeerBook book_;                            // processes of other nodes; the dead of every node
   std::uint64_t view_version_ = 0;
   std::map<RequestId, Peer> probes_;         // who asked us to ask
   std::uint64_t cluster_ = 0;

@@ -10,12 +10,12 @@
 namespace rondo::core {
 
 void Node::on(Step& step, ProcessId from, const LeaseRequest& ask) {
-  if (ask.owner.id != from) return;
+  if (ask.owner.id != from || book_.dead(from, ask.owner_node)) return;
+  if (!processes_.contains(from)) book_.meet(from, ask.owner_node, ask.owner.address);
   step.out.learn(ask.owner);
   LeaseWish wish;
   wish.request = ask.request;
   wish.owner = ask.owner;
-  wish.owner_node = ask.owner_node;
   wish.job = ask.job;
   wish.shape = ask.shape;
   wish.hops = ask.hops;

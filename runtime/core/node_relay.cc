@@ -90,7 +90,8 @@ void NodeRelay::watch(ProcessId process, const WatchActor& ask, Effects& out) {
   it->second.watchers.insert(process);
   if (it->second.last) {
     out.send(process, ActorUpdate{ask.request, *it->second.last});
-  } else if (is_new) {
+  } else if (is_new || it->second.unknown) {
+    it->second.unknown = false;
     say(WatchActor{{}, ask.actor, {}}, out);
   }
 }
@@ -121,10 +122,17 @@ void NodeRelay::update(const ActorUpdate& update, Effects& out) {
   if (it == watched_.end()) return;
   Watched& watched = it->second;
   if (watched.last && watched.last->state == ActorState::kDead) return;   // for ever
-  if (watched.last && update.actor.incarnation < watched.last->incarnation) return;
-  if (update.actor.state != ActorState::kUnknown) watched.last = update.actor;
-  for (const ProcessId process : watched.watchers)
-    out.send(process, ActorUpdate{{}, update.actor});
+  ActorInfo news = update.actor;
+  watched.unknown = news.state == ActorState::kUnknown;
+  if (watched.unknown && watched.last) {   // it ended while no head could tell us
+    news = *watched.last;
+    news.state = ActorState::kDead;
+    news.cause = "its job has ended";
+    killing_.erase(actor);
+  }
+  if (watched.last && news.incarnation < watched.last->incarnation) return;
+  if (news.state != ActorState::kUnknown) watched.last = news;
+  for (const ProcessId process : watched.watchers) out.send(process, ActorUpdate{{}, news});
 }
 
 void NodeRelay::process_gone(ProcessId process) {

@@ -53,6 +53,7 @@ class NodeRelay {
   };
   struct Watched {
     std::optional<ActorInfo> last;
+    bool unknown = false;        // the head has said that it knows no such actor (yet)
     std::set<ProcessId> watchers;
   };
 

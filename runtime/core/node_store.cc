@@ -13,11 +13,26 @@ void Node::on(Step& step, ProcessId from, const ExtentReturn& back) {
 }
 
 void Node::on(Step& step, ProcessId from, const ObjectSealed& sealed) {
-  if (processes_.contains(from)) store_.seal(step.now, from, sealed, step.out);
+  if (!processes_.contains(from)) return;
+  store_.seal(step.now, from, sealed, step.out);
+  if (book_.dead(sealed.object.owner, sealed.owner_node)) {
+    store_.free(step.now, sealed.object, step.out);   // nobody is left who would
+  } else if (!processes_.contains(sealed.object.owner)) {
+    book_.meet(sealed.object.owner, sealed.owner_node);
+  }
 }
 
 void Node::on(Step& step, ProcessId from, const ObjectOpen& ask) {
-  if (processes_.contains(from)) store_.open(from, job_of(from), ask, step.out);
+  if (!processes_.contains(from)) return;
+  if (book_.dead(ask.object.owner, ask.owner_node)) {
+    step.out.send(from, ObjectMissing{ask.request,
+                                      {ErrorCode::kObjectLost,
+                                       "its owner died: " + book_.why(ask.object.owner,
+                                                                      ask.owner_node)}});
+    return;
+  }
+  if (!processes_.contains(ask.object.owner)) book_.meet(ask.object.owner, ask.owner_node);
+  store_.open(from, job_of(from), ask, step.out);
 }
 
 void Node::on(Step& step, ProcessId from, const ObjectFree& freed) {

@@ -145,7 +145,7 @@ void Node::on(Step& step, ProcessId from, const ActorCreated& created) {
   info.pid = worker.pid;
   info.max_task_retries = actor.spec.max_task_retries;
   info.max_pending = actor.spec.max_pending;
-  if (term_.joined()) step.out.send(options_.head.id, ActorStarted{info});
+  tell_head(step, ActorStarted{info});
   if (options_.prestart && actor.spec.max_restarts != 0)
     jobs_.at(actor.spec.job).spare_at = step.now + kSpareAfter;
 }
@@ -172,9 +172,13 @@ void Node::actor_gone(Step& step, ActorId id, const std::string& cause, bool con
   exit.node = options_.self.id;
   exit.cause = cause;
   remember_exit(exit);
-  if (term_.joined())
-    step.out.send(options_.head.id, ActorExited{id, actor.incarnation, cause, constructor_threw});
+  tell_head(step, ActorExited{id, actor.incarnation, cause, constructor_threw});
   stop_worker(step, actor.worker, cause);
+}
+
+// To the head that has our NodeJoin, also before it has answered that: this comes after it.
+void Node::tell_head(Step& step, const Message& message) {
+  if (options_.head.id) step.out.send(options_.head.id, message);
 }
 
 void Node::remember_exit(ActorInfo exit) {

@@ -28,8 +28,8 @@ Place place_of(const StoredValue& stored) {
 }
 }  // namespace
 
-ObjectTable::ObjectTable(Options options, CellTable& cells, ProcessPort& port)
-    : options_(std::move(options)), cells_(cells), port_(port) {}
+ObjectTable::ObjectTable(Options options, CellTable& cells, PeerBook& book, ProcessPort& port)
+    : options_(std::move(options)), cells_(cells), book_(book), port_(port) {}
 
 void ObjectTable::fill(Cell& cell, ByteView bytes, std::vector<CellRef> refs) {
   if (bytes.size() > Cell::kSmallMax)
@@ -110,7 +110,8 @@ Value ObjectTable::value_of(const Cell& cell) const {
 RefEntry ObjectTable::entry_of(const Cell& cell) const {
   if (cell.id.owner == options_.self) return RefEntry{cell.id, options_.address, options_.node};
   if (const auto it = borrowed_.find(cell.id); it != borrowed_.end()) return it->second.entry;
-  return RefEntry{cell.id, cell.extra ? cell.extra->owner_address : Address{}, NodeId{}};
+  if (!cell.extra) return RefEntry{cell.id, {}, {}};
+  return RefEntry{cell.id, cell.extra->owner_address, cell.extra->owner_node};
 }
 
 // ---- what others own
@@ -134,20 +135,24 @@ std::vector<CellRef> ObjectTable::borrow_all(std::span<const RefEntry> entries) 
 void ObjectTable::adopt_borrowed(Cell& cell, const RefEntry& entry) {
   cell.id = entry.id;
   extra_of(cell).owner_address = entry.owner;
+  cell.extra->owner_node = entry.owner_node;
   cell.tracked.store(true, std::memory_order_release);
   if (entry.id.owner == options_.self) {  // ours, and gone: the sender did not keep its hold
     return fail(cell, {ErrorCode::kObjectLost,
                        "the object " + to_string(entry.id) + " was released by its owner"});
   }
-  if (const auto dead = dead_.find(entry.id.owner); dead != dead_.end()) {
+  if (book_.dead(entry.id.owner, entry.owner_node)) {
     return fail(cell, {ErrorCode::kObjectLost,
-                       "the owner of object " + to_string(entry.id) + " died: " + dead->second});
+                       "the owner of object " + to_string(entry.id) +
+                           " died: " + book_.why(entry.id.owner, entry.owner_node)});
   }
   Borrowed& borrowed = borrowed_[entry.id];
   borrowed.cells.push_back(&cell);
   if (borrowed.cells.size() == 1) {
     borrowed.entry = entry;
     borrowed.registered = false;
+    ++unconfirmed_;
+    book_.meet(entry.id.owner, entry.owner_node, entry.owner);
     port_.learn(Peer{entry.id.owner, entry.owner});
     port_.send(entry.id.owner, RefRegister{entry.id});
   } else if (!borrowed.filled.empty()) {
@@ -183,7 +188,7 @@ void ObjectTable::give(Cell& cell, const Value& value) {
 void ObjectTable::on_ready(const ObjectReady& message) {
   const auto it = borrowed_.find(message.object);
   if (it == borrowed_.end()) return;
-  it->second.registered = true;
+  confirm(it->second);
   std::vector<Cell*> pending;
   for (Cell* cell : it->second.cells) {
     if (cell->pending()) pending.push_back(cell);
@@ -195,8 +200,19 @@ void ObjectTable::on_ready(const ObjectReady& message) {
 }
 
 void ObjectTable::on_registered(const RefRegistered& message) {
-  if (const auto it = borrowed_.find(message.object); it != borrowed_.end())
-    it->second.registered = true;
+  if (const auto it = borrowed_.find(message.object); it != borrowed_.end()) confirm(it->second);
+}
+
+void ObjectTable::confirm(Borrowed& borrowed) {
+  if (!borrowed.registered) --unconfirmed_;
+  borrowed.registered = true;
+}
+
+std::map<ProcessId, NodeId> ObjectTable::silent_owners() const {
+  std::map<ProcessId, NodeId> out;
+  for (const auto& [id, borrowed] : borrowed_)
+    if (!borrowed.registered) out[id.owner] = borrowed.entry.owner_node;
+  return out;
 }
 
 void ObjectTable::on_dropped(Cell& cell) {
@@ -206,23 +222,26 @@ void ObjectTable::on_dropped(Cell& cell) {
       std::erase(it->second.cells, &cell);
       std::erase(it->second.filled, &cell);
       if (it->second.cells.empty()) {
-        port_.send(cell.id.owner, RefRelease{cell.id});
+        if (!book_.dead(cell.id.owner)) port_.send(cell.id.owner, RefRelease{cell.id});
+        confirm(it->second);
         borrowed_.erase(it);
       }
     }
-  } else if (cell.extra && cell.extra->stored) {
-    const StoredValue& stored = *cell.extra->stored;
-    port_.learn(Peer{stored.node_process, stored.node_address});
-    port_.send(stored.node_process, ObjectFree{cell.id});
+  } else {
+    if (cell.extra && cell.extra->stored)
+      free_at({cell.extra->stored->node_process, cell.extra->stored->node_address}, cell.id);
     if (const auto copies = copies_.find(cell.id); copies != copies_.end()) {
-      for (const Place& place : copies->second) {
-        port_.learn(place.node_peer);
-        port_.send(place.node_peer.id, ObjectFree{cell.id});
-      }
+      for (const Place& place : copies->second) free_at(place.node_peer, cell.id);
       copies_.erase(copies);
     }
   }
   cells_.recycle(cell);
+}
+
+void ObjectTable::free_at(const Peer& node, const ObjectId& object) {
+  if (book_.dead(node.id)) return;
+  port_.learn(node);
+  port_.send(node.id, ObjectFree{object});
 }
 
 // ---- what we own
@@ -256,20 +275,20 @@ void ObjectTable::on_release(ProcessId from, const RefRelease& message) {
 }
 
 void ObjectTable::on_copied(const ObjectCopied& message) {
-  const Cell* cell = cells_.find(message.object.index, message.object.generation);
-  if (message.object.owner != options_.self || cell == nullptr || !cell->extra ||
-      !cell->extra->stored) {
-    port_.learn(message.place.node_peer);
-    port_.send(message.place.node_peer.id, ObjectFree{message.object});
-    return;
-  }
+  Cell* cell = message.object.owner == options_.self
+                   ? cells_.find(message.object.index, message.object.generation)
+                   : nullptr;
+  if (cell == nullptr || cell->holders.load(std::memory_order_acquire) == 0)
+    return free_at(message.place.node_peer, message.object);
+  // It may still be pending: what an attempt left behind whose answer never came.
+  cell->tracked.store(true, std::memory_order_release);
   copies_[message.object].push_back(message.place);
 }
 
 // ---- deaths
 
 void ObjectTable::lose(Borrowed& borrowed, const std::string& why) {
-  borrowed.registered = true;
+  confirm(borrowed);
   for (Cell* cell : borrowed.cells) {
     if (!cell->pending()) continue;
     fail(*cell, {ErrorCode::kObjectLost,
@@ -279,13 +298,9 @@ void ObjectTable::lose(Borrowed& borrowed, const std::string& why) {
 }
 
 void ObjectTable::on_process_died(const ProcessDied& death) {
-  if (death.process) dead_[death.process] = death.cause;
   for (auto& [id, borrowed] : borrowed_) {
-    const bool gone =
-        death.process ? id.owner == death.process : borrowed.entry.owner_node == death.node;
-    if (gone) lose(borrowed, death.cause);
+    if (id.owner == death.process) lose(borrowed, death.cause);
   }
-  if (!death.process) return;
   for (auto it = lent_.begin(); it != lent_.end();) {
     it->second.holders.erase(death.process);
     it = it->second.holders.empty() ? lent_.erase(it) : std::next(it);
@@ -306,10 +321,13 @@ void ObjectTable::check_invariants() const {
     RONDO_CHECK(!lent.holders.empty());
     RONDO_CHECK(static_cast<bool>(lent.hold));
   }
+  std::size_t unconfirmed = 0;
   for (const auto& [id, borrowed] : borrowed_) {
+    if (!borrowed.registered) ++unconfirmed;
     RONDO_CHECK(id.owner != options_.self);
     RONDO_CHECK(!borrowed.cells.empty());
   }
+  RONDO_CHECK_EQ(unconfirmed, unconfirmed_);
 }
 
 }  // namespace rondo::core

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include <rondo/base/cell_extra.h>
+#include <rondo/core/peer_book.h>
 #include <rondo/core/process_port.h>
 
 // The refs of one process, as far as others have a part in them: who waits here for a value, who
@@ -33,7 +34,7 @@ class ObjectTable {
     Address address;
     NodeId node;
   };
-  ObjectTable(Options, CellTable&, ProcessPort&);
+  ObjectTable(Options, CellTable&, PeerBook&, ProcessPort&);
   void set_node(NodeId node) { options_.node = node; }
 
   // Values. Each fills the cell once, answers remote holders, and notes the slots of calls that
@@ -63,9 +64,12 @@ class ObjectTable {
   void on_release(ProcessId from, const RefRelease&);
   void on_ready(const ObjectReady&);
   void on_copied(const ObjectCopied&);
-  void on_process_died(const ProcessDied&);
+  void on_process_died(const ProcessDied&);   // Requires: it names a process.
   void lose_all(const Failure&);  // the Runtime ends: no borrowed ref stays pending
 
+  // Owners that have not confirmed one of our holds: each with its node, once.
+  [[nodiscard]] std::map<ProcessId, NodeId> silent_owners() const;
+  [[nodiscard]] bool all_confirmed() const { return unconfirmed_ == 0; }
   [[nodiscard]] std::size_t borrowed() const { return borrowed_.size(); }
   [[nodiscard]] std::size_t lent() const { return lent_.size(); }
   void check_invariants() const;
@@ -86,17 +90,20 @@ class ObjectTable {
   void answer(ProcessId holder, const Cell&);
   void give(Cell&, const Value&);
   void lose(Borrowed&, const std::string& why);
+  void confirm(Borrowed&);
+  void free_at(const Peer& node, const ObjectId&);
 
   Options options_;
   CellTable& cells_;
+  PeerBook& book_;
   ProcessPort& port_;
   std::map<std::uint32_t, std::vector<WaitingCall>>
       awaiting_;  // slot of a pending cell → who waits for it
   std::vector<WaitingCall> released_;
   std::map<ObjectId, Lent> lent_;
   std::map<ObjectId, Borrowed> borrowed_;
+  std::size_t unconfirmed_ = 0;      // of them, those not registered
   std::map<ObjectId, std::vector<Place>> copies_;  // further places of our stored objects
-  std::map<ProcessId, std::string> dead_;          // owners that died, and why
 };
 
 }  // namespace rondo::core

@@ -22,14 +22,14 @@ Process::Process(Options options, CellTable& cells, ProcessPort& port)
     : options_(std::move(options)),
       cells_(cells),
       port_(port),
-      objects_({options_.self.id, options_.self.address, NodeId{}}, cells, port),
+      objects_({options_.self.id, options_.self.address, NodeId{}}, cells, book_, port),
       sender_(objects_, port),
       tasks_({.self = options_.self,
               .job = options_.job,
               .newest_first = options_.role == Role::kWorker,
               .idle_keep = options_.role == Role::kWorker ? DurationNs{0} : limits::kLeaseIdle},
-             calls_, sender_, port),
-      actors_(options_.self.id, calls_, sender_, port),
+             calls_, sender_, book_, port),
+      actors_(options_.self.id, calls_, sender_, book_, port),
       mailbox_(port) {}
 
 // ---- from this process's threads
@@ -197,7 +197,8 @@ void Process::fail_calls(std::vector<Call*>& calls, bool of_tasks, const std::st
 
 void Process::put_stored(const CellRef& cell, const StoredResult& stored) {
   port_.send(options_.node.id,
-             ObjectSealed{cell->id, options_.self, stored.extent, stored.generation, stored.bytes});
+             ObjectSealed{cell->id, options_.self, stored.extent, stored.generation, stored.bytes,
+                          node_id_});
 }
 
 void Process::adopt_borrowed(const CellRef& cell, const RefEntry& entry) {
@@ -230,7 +231,8 @@ void Process::request_open(const CellRef& object, CellRef answer) {
   const Value value = objects_.value_of(*object);
   const RefEntry entry = objects_.entry_of(*object);
   port_.send(options_.node.id,
-             ObjectOpen{*id, entry.id, Peer{entry.id.owner, entry.owner}, value.place});
+             ObjectOpen{*id, entry.id, Peer{entry.id.owner, entry.owner}, value.place,
+                        entry.owner_node});
 }
 
 void Process::find(const std::string& name, CellRef answer) {
@@ -275,10 +277,21 @@ void Process::flush(TimeNs now) {
   settle_released(now);
   if (!deferred_.empty()) retry_deferred();
   take_drops();
+  if (objects_.all_confirmed()) ask_at_ = kNever;
+  else if (ask_at_ == kNever) ask_at_ = now + limits::kAskAfter;
+}
+
+// An owner that died before this process was born has been told of to others only.
+void Process::ask_about_owners(TimeNs now) {
+  if (now < ask_at_) return;
+  ask_at_ = now + limits::kAskAfter;
+  for (const auto& [owner, home] : objects_.silent_owners())
+    port_.send(options_.node.id, ProcessQuery{owner, home});
 }
 
 void Process::on_deadline(TimeNs now) {
   tasks_.on_deadline(now);
+  ask_about_owners(now);
   for (auto& [id, wait] : waits_) {
     if (now < wait.probe_at) continue;
     wait.probe_at = now + limits::kWaitProbeAfter;
@@ -295,6 +308,7 @@ void Process::on_deadline(TimeNs now) {
 
 std::optional<TimeNs> Process::next_deadline() const {
   std::optional<TimeNs> next = tasks_.next_deadline();
+  if (ask_at_ != kNever && (!next || ask_at_ < *next)) next = ask_at_;
   for (const auto& [id, wait] : waits_) {
     if (!next || wait.probe_at < *next) next = wait.probe_at;
   }

@@ -100,6 +100,7 @@ class Process {
 
   // ---- from the network
   // ----------------------------------------------------------------------------------------------
+  void on_peer(const Peer&, NodeId home);   // first of whatever it says
   void on_message(TimeNs now, ProcessId from, const Message&);
   void on_call(TimeNs now, Incoming);
   void on_reply(TimeNs now, ProcessId from, const ReplyHeader&, ByteView payload,
@@ -149,25 +150,25 @@ class Process {
   void send_spawn(Call&);
   void defer(Deferred);
   void retry_deferred();
+  void ask_about_owners(TimeNs now);
   void on_update(TimeNs now, const ActorUpdate&);
   void settle_binds(const ActorId&);
   void on_lease_refused(const LeaseRefused&);
   std::optional<RequestId> ask(CellRef answer);
   void on_died(TimeNs now, const ProcessDied&);
+  void process_died(TimeNs now, const ProcessDied&);
   void answer_request(RequestId, const GrantAnswer&);
   void refuse_request(RequestId, const Failure&);
   void on_probe(WaitProbe);
   void follow(WaitProbe, const Cell& on);
   void probe_executor(WaitProbe);
   [[nodiscard]] std::map<std::uint64_t, Wait>::const_iterator wait_of(RunId) const;
-  [[nodiscard]] bool known_dead(ProcessId process, NodeId node) const {
-    return dead_.contains(process) || dead_nodes_.contains(node);
-  }
 
   Options options_;
   CellTable& cells_;
   ProcessPort& port_;
   NodeId node_id_;
+  PeerBook book_;
   ObjectTable objects_;
   CallTable calls_;
   CallSender sender_;
@@ -187,11 +188,11 @@ class Process {
   std::map<std::pair<ProcessId, ObjectId>, std::vector<CellRef>>
       kept_;  // refs in replies, until RefsKept
   std::vector<Deferred> deferred_;
+  TimeNs ask_at_ = kNever;  // about owners that have not confirmed our holds
   std::map<std::uint64_t, Wait> waits_;
   std::uint64_t next_wait_ = 1;
   std::set<LeaseId> resuming_;
-  std::set<ProcessId> dead_;
-  std::set<NodeId> dead_nodes_;
+  std::vector<Incoming> early_;  // calls that came before Welcome: this process has no home yet
   std::optional<Failure> ended_;  // nothing can be done any more: every verb fails with this
 };
 

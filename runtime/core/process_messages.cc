@@ -46,6 +46,7 @@ void Process::on_message(TimeNs now, ProcessId from, const Message& message) {
             tasks_.set_home(m.node);
             if (welcomed_ && welcomed_->pending()) objects_.fill(*welcomed_, view_of(m.node), {});
             welcomed_ = {};
+            for (Incoming& call : std::exchange(early_, {})) on_call(now, std::move(call));
           },
           [&](const Refused& m) {
             if (welcomed_ && welcomed_->pending()) objects_.fail(*welcomed_, m.failure);
@@ -62,11 +63,11 @@ void Process::on_message(TimeNs now, ProcessId from, const Message& message) {
           [&](const CreateActor& m) { port_.construct(m); },
           // news of a death and what the dead one's node said before may come in either order
           [&](const LeaseGrant& m) {
-            if (known_dead(m.worker.id, m.node)) tasks_.ask_again(m.request);
+            if (book_.dead(m.worker.id, m.node)) tasks_.ask_again(m.request);
             else tasks_.on_grant(now, m);
           },
           [&](const LeaseRedirect& m) {
-            if (known_dead(m.node.id, {})) tasks_.ask_again(m.request);
+            if (book_.dead(m.node.id)) tasks_.ask_again(m.request);
             else tasks_.on_redirect(m);
           },
           [&](const LeaseRefused& m) { on_lease_refused(m); },
@@ -144,7 +145,7 @@ void Process::on_update(TimeNs now, const ActorUpdate& update) {
     }
   }
   std::vector<Call*> failed;
-  const bool gone = info.state == ActorState::kAlive && known_dead(info.process.id, info.node);
+  const bool gone = info.state == ActorState::kAlive && book_.dead(info.process.id, info.node);
   actors_.on_update(now, update, gone, failed);
   fail_calls(failed, false, {});
   if (info.state == ActorState::kDead) spawn_refs_.erase(info.id);
@@ -156,7 +157,7 @@ void Process::settle_binds(const ActorId& actor) {
   const ActorInfo known = actors_.info(actors_.group_of(actor));
   if (known.state != ActorState::kAlive && known.state != ActorState::kDead) return;
   // its process is known to be dead before the directory has said so: wait for the next birth
-  if (known.state == ActorState::kAlive && known_dead(known.process.id, known.node)) return;
+  if (known.state == ActorState::kAlive && book_.dead(known.process.id, known.node)) return;
   std::erase_if(binds_, [&](const Bind& bind) {
     if (bind.actor != actor) return false;
     if (known.state == ActorState::kAlive) {
@@ -169,9 +170,25 @@ void Process::settle_binds(const ActorId& actor) {
   });
 }
 
+void Process::on_peer(const Peer& peer, NodeId home) {
+  if (!book_.dead(peer.id, home)) return book_.meet(peer.id, home, peer.address);
+  book_.bury(peer.id, book_.why(peer.id, home));   // of a node that is lost: it must not speak
+  port_.forget(peer.id);
+}
+
+// A lost node takes everybody along that we know to live there; what they had begun nobody knows.
 void Process::on_died(TimeNs now, const ProcessDied& death) {
-  if (death.process && !dead_.insert(death.process).second) return;
-  if (!death.process) dead_nodes_.insert(death.node);
+  if (death.process) {
+    if (book_.bury(death.process, death.cause)) process_died(now, death);
+    return;
+  }
+  for (const ProcessId process : book_.bury(death.node, death.cause)) {
+    if (book_.bury(process, death.cause))
+      process_died(now, {process, death.node, 0, death.cause, {{ProcessId{}, UINT64_MAX}}});
+  }
+}
+
+void Process::process_died(TimeNs now, const ProcessDied& death) {
   if (death.process == options_.node.id) return port_.end(death.cause);
   objects_.on_process_died(death);
   std::vector<Call*> failed;
@@ -179,9 +196,9 @@ void Process::on_died(TimeNs now, const ProcessDied& death) {
   fail_calls(failed, true, death.cause);
   actors_.on_process_died(now, death, failed);
   fail_calls(failed, false, {});
-  if (!death.process) return;
   mailbox_.on_process_died(death.process);
   sender_.forget(death.process);
+  std::erase_if(early_, [&](const Incoming& call) { return call.from == death.process; });
   std::erase_if(kept_, [&](const auto& kept) { return kept.first.first == death.process; });
   std::erase_if(deferred_, [&](const Deferred& deferred) { return deferred.to == death.process; });
   port_.forget(death.process);
@@ -190,8 +207,12 @@ void Process::on_died(TimeNs now, const ProcessDied& death) {
 // ---- calls that come in
 
 void Process::on_call(TimeNs, Incoming call) {
-  if (ended_ || dead_.contains(call.from)) return;
-  for (const RefEntry& entry : call.refs) port_.learn(Peer{entry.id.owner, entry.owner});
+  if (ended_ || book_.dead(call.from)) return;
+  if (!node_id_) return early_.push_back(std::move(call));
+  for (const RefEntry& entry : call.refs) {
+    book_.meet(entry.id.owner, entry.owner_node, entry.owner);
+    port_.learn(Peer{entry.id.owner, entry.owner});
+  }
   mailbox_.on_call(std::move(call));
 }
 
@@ -218,8 +239,9 @@ void Process::finish(TimeNs, RunId run, Outcome outcome) {
     const ByteView address = as_bytes(options_.node.address);
     words.insert(words.end(), address.begin(), address.end());
     payload = words;
-    port_.send(options_.node.id, ObjectSealed{result, Peer{to, {}}, outcome.stored.extent,
-                                              outcome.stored.generation, outcome.stored.bytes});
+    port_.send(options_.node.id,
+               ObjectSealed{result, book_.peer(to), outcome.stored.extent,
+                            outcome.stored.generation, outcome.stored.bytes, book_.home(to)});
   } else if (outcome.status == ReplyStatus::kFailed) {
     words = encode_failure(outcome.failure);
     payload = words;
@@ -234,9 +256,9 @@ void Process::finish(TimeNs, RunId run, Outcome outcome) {
     if (!objects_.registered(ref->id)) until.push_back(ref->id);
   }
   reply.head.ref_count = static_cast<std::uint16_t>(reply.refs.size());
-  if (!outcome.refs.empty() && !dead_.contains(to)) kept_[{to, result}] = std::move(outcome.refs);
+  if (!outcome.refs.empty() && !book_.dead(to)) kept_[{to, result}] = std::move(outcome.refs);
   if (until.empty()) {
-    if (!dead_.contains(to)) port_.reply(to, reply.head, payload, reply.refs);
+    if (!book_.dead(to)) port_.reply(to, reply.head, payload, reply.refs);
   } else {
     reply.payload = to_bytes(payload);
     defer(Deferred{std::move(until), to, std::move(reply)});
@@ -245,7 +267,7 @@ void Process::finish(TimeNs, RunId run, Outcome outcome) {
 }
 
 void Process::defer(Deferred deferred) {
-  if (!dead_.contains(deferred.to)) deferred_.push_back(std::move(deferred));
+  if (!book_.dead(deferred.to)) deferred_.push_back(std::move(deferred));
 }
 
 void Process::retry_deferred() {

@@ -154,6 +154,7 @@ void walk_node(Io& io, Row& node) {
 
 std::string actor_key(ActorId id) { return "actor/" + to_string(id); }
 std::string job_key(JobId id) { return "job/" + to_string(id); }
+std::string node_key(NodeId id) { return "node/" + to_string(id); }
 std::string dead_node_key(NodeId id) { return "dead/" + to_string(id); }
 
 Bytes encode(const ActorRow& row) {

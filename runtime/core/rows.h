@@ -32,6 +32,7 @@ struct JobRow {
 
 [[nodiscard]] std::string actor_key(ActorId);      // "actor/…"
 [[nodiscard]] std::string job_key(JobId);          // "job/…"
+[[nodiscard]] std::string node_key(NodeId);        // "node/…": the NodeInfo of a member
 [[nodiscard]] std::string dead_node_key(NodeId);   // "dead/…": its NodeInfo
 inline constexpr std::string_view kHeadKey = "head";   // the incarnation of the last head
 

@@ -197,14 +197,30 @@ void StoreDirectory::seal(TimeNs now, ProcessId process, const ObjectSealed& sea
   if (extent.state != State::kGranted || extent.writer != process || extent.pulling ||
       extent.generation != sealed.generation || sealed.bytes > extent.capacity)
     return;
-  free(now, sealed.object, out);   // an earlier attempt's
+  if (freed_.contains(sealed.object)) {   // the owner's word was faster
+    to_free(now, sealed.extent, out);
+    return;
+  }
+  drop(now, sealed.object, out);   // an earlier attempt's
   extent.state = State::kSealed;
   extent.object = sealed.object;
+  extent.owner = sealed.owner;
   extent.bytes = sealed.bytes;
   objects_[sealed.object] = sealed.extent;
 }
 
 void StoreDirectory::free(TimeNs now, ObjectId object, Effects& out) {
+  if (freed_.insert(object).second) {
+    freed_order_.push_back(object);
+    if (freed_order_.size() > kFreedMax) {
+      freed_.erase(freed_order_.front());
+      freed_order_.pop_front();
+    }
+  }
+  drop(now, object, out);
+}
+
+void StoreDirectory::drop(TimeNs now, ObjectId object, Effects& out) {
   if (pulls_.contains(object))
     fail_pull(now, object, {ErrorCode::kObjectLost, "its owner dropped it"}, out);
   const auto it = objects_.find(object);
@@ -218,6 +234,7 @@ void StoreDirectory::drain(std::uint32_t id, Effects& out) {
   Extent& extent = extents_.at(id);
   extent.state = State::kDraining;
   extent.object = {};
+  extent.owner = {};
   out.add(WatchExtent{id, extent.generation});
 }
 
@@ -236,6 +253,12 @@ void StoreDirectory::process_died(TimeNs now, ProcessId process, Effects& out) {
   std::vector<std::uint32_t> unsealed;
   for (auto& [id, extent] : extents_) {
     if (extent.writer != process) continue;
+    // Its reply may be lost with it: so the owner hears from us that there is something to free.
+    if (extent.state == State::kSealed && !extent.owner.address.empty() &&
+        extent.object.owner != process) {
+      out.learn(extent.owner);
+      out.send(extent.owner.id, ObjectCopied{extent.object, place_of(id)});
+    }
     if (extent.state == State::kCreating) extent.writer = {};   // freed when it is there
     if (extent.state == State::kGranted) unsealed.push_back(id);
   }

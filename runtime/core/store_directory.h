@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <optional>
 #include <set>
@@ -35,6 +36,7 @@ class StoreDirectory {
   static constexpr std::uint64_t kGrainBytes = 64 << 10;     // extents are multiples of this
   static constexpr std::uint32_t kPiecesAhead = 4;
   static constexpr std::size_t kWaitingMax = 4'096;
+  static constexpr std::size_t kFreedMax = 65'536;           // remembered: ObjectSealed may be late
   static constexpr DurationNs kWaitMax = seconds(2);         // for a freed extent to drain
 
   explicit StoreDirectory(Options options) : options_(std::move(options)) {}
@@ -43,7 +45,7 @@ class StoreDirectory {
   void give_back(TimeNs now, ProcessId, const ExtentReturn&, Effects& out);
   void seal(TimeNs now, ProcessId, const ObjectSealed&, Effects& out);
   void open(ProcessId, JobId, const ObjectOpen&, Effects& out);
-  void free(TimeNs now, ObjectId, Effects& out);
+  void free(TimeNs now, ObjectId, Effects& out);             // its owner wants it no more
   void send_piece(ProcessId to, const ChunkRequest&, Effects& out);
   bool on_chunk(TimeNs now, ProcessId from, const Chunk&, Effects& out);   // false: not one of ours
   bool on_missing(TimeNs now, const ChunkMissing&, Effects& out);          // false: not one of ours
@@ -73,6 +75,7 @@ class StoreDirectory {
     JobId job;
     RequestId request;           // of the grant that waits for kCreating
     ObjectId object;             // kSealed; or what is pulled into it
+    Peer owner;                  // of the object; the address is empty if it is not known
     std::uint64_t bytes = 0;     // of the object
     std::uint64_t freed = 0;     // order of freeing
     bool pulling = false;
@@ -108,6 +111,7 @@ class StoreDirectory {
   void tell_granted(std::uint32_t extent, Effects& out);
   void to_free(TimeNs now, std::uint32_t extent, Effects& out);
   void drain(std::uint32_t extent, Effects& out);
+  void drop(TimeNs now, ObjectId, Effects& out);
   void serve_waiting(TimeNs now, Effects& out);
   void destroy(std::uint32_t extent, Effects& out);
   void tell_opened(const Waiter&, std::uint32_t extent, Effects& out);
@@ -122,6 +126,8 @@ class StoreDirectory {
   std::map<ObjectId, Pull> pulls_;
   std::map<RequestId, ObjectId> pieces_;
   std::vector<Waiting> waiting_;
+  std::set<ObjectId> freed_;                   // nothing is sealed under these names any more
+  std::deque<ObjectId> freed_order_;
   std::uint64_t reserved_ = 0;
   std::uint32_t next_extent_ = 1;
   std::uint64_t next_freed_ = 1;

@@ -121,6 +121,7 @@ void StoreDirectory::finish_pull(ObjectId object, Effects& out) {
   Extent& extent = extents_.at(pull.extent);
   extent.pulling = false;
   extent.state = State::kSealed;
+  extent.owner = pull.owner;
   objects_[object] = pull.extent;
   out.learn(pull.owner);
   out.send(pull.owner.id, ObjectCopied{object, place_of(pull.extent)});

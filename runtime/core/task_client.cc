@@ -14,8 +14,9 @@ constexpr DurationNs kFast =
     milliseconds(1);  // answers quicker than this deepen a lease's pipeline
 }  // namespace
 
-TaskClient::TaskClient(Options options, CallTable& calls, CallSender& sender, ProcessPort& port)
-    : options_(std::move(options)), calls_(calls), sender_(sender), port_(port) {}
+TaskClient::TaskClient(Options options, CallTable& calls, CallSender& sender, PeerBook& book,
+                       ProcessPort& port)
+    : options_(std::move(options)), calls_(calls), sender_(sender), book_(book), port_(port) {}
 
 std::uint32_t TaskClient::group_of(const Shape& shape) {
   for (std::uint32_t i = 0; i < groups_.size(); ++i) {
@@ -132,11 +133,11 @@ void TaskClient::on_grant(TimeNs now, const LeaseGrant& grant) {
     if (request == group.requests.end()) continue;
     const ProcessId asked = request->second.asked;
     group.requests.erase(request);
+    book_.meet(grant.worker.id, grant.node, grant.worker.address);
     port_.learn(grant.worker);
     Lease& lease = group.leases[next_lease_];
     lease.id = grant.lease;
     lease.worker = grant.worker;
-    lease.node = grant.node;
     lease.granted_by = asked;
     lease.idle_since = now;
     const std::uint32_t number = next_lease_++;
@@ -188,12 +189,11 @@ void TaskClient::on_process_died(TimeNs, const ProcessDied& death, std::vector<C
   for (Group& group : groups_) {
     for (auto it = group.leases.begin(); it != group.leases.end();) {
       Lease& lease = it->second;
-      const bool gone = death.process ? lease.worker.id == death.process : lease.node == death.node;
-      if (!gone) {
+      if (lease.worker.id != death.process) {
         ++it;
         continue;
       }
-      std::uint64_t begun = death.process ? 0 : UINT64_MAX;
+      std::uint64_t begun = 0;
       for (const BegunMark& mark : death.begun) {
         if (mark.caller == options_.self.id || !mark.caller) begun = mark.number;
       }
@@ -212,7 +212,7 @@ void TaskClient::on_process_died(TimeNs, const ProcessDied& death, std::vector<C
     }
     std::erase_if(group.requests,
                   [&](const auto& request) {  // a dead node answers no request: ask at home again
-                    return death.process ? request.second.asked == death.process : false;
+                    return request.second.asked == death.process;
                   });
   }
 }

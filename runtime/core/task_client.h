@@ -7,6 +7,7 @@
 
 #include <rondo/core/call_sender.h>
 #include <rondo/core/call_table.h>
+#include <rondo/core/peer_book.h>
 #include <rondo/core/process_port.h>
 
 // The owner's side of tasks: queues by shape, leases of workers, tasks pipelined to them.
@@ -30,7 +31,7 @@ class TaskClient {
         false;             // workers: tasks made by tasks run depth first, so that few wait at once
     DurationNs idle_keep;  // an idle lease goes back after this; workers keep none from others
   };
-  TaskClient(Options, CallTable&, CallSender&, ProcessPort&);
+  TaskClient(Options, CallTable&, CallSender&, PeerBook&, ProcessPort&);
 
   void set_node(ProcessId node, JobId job) {
     node_ = node;
@@ -50,7 +51,7 @@ class TaskClient {
   void on_redirect(const LeaseRedirect&);
   void ask_again(RequestId);  // its answer names the dead: the queue asks at home
   void on_revoke(TimeNs now, const LeaseRevoke&);
-  // What the dead worker had: `again` are requeued already; `spent` have no retry left and must be
+  // Requires: it names a process. What the dead worker had: `again` are requeued already; `spent` have no retry left and must be
   // failed.
   void on_process_died(TimeNs now, const ProcessDied&, std::vector<Call*>& spent);
 
@@ -64,7 +65,6 @@ class TaskClient {
   struct Lease {
     LeaseId id;
     Peer worker;
-    NodeId node;
     ProcessId granted_by;
     CallList sent;
     std::uint32_t depth = 1;  // how many it may have at once; doubles while answers come fast
@@ -91,6 +91,7 @@ class TaskClient {
   Options options_;
   CallTable& calls_;
   CallSender& sender_;
+  PeerBook& book_;
   ProcessPort& port_;
   ProcessId node_;
   std::vector<Group> groups_;

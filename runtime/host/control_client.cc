@@ -62,7 +62,7 @@ std::string seconds_text(DurationNs duration) {
 class ControlClient::Inbox final : public wire::Handler {
  public:
   explicit Inbox(ControlClient& client) : client_(client) {}
-  void on_peer(const core::Peer& peer) override { client_.met_.push_back(peer); }
+  void on_peer(const core::Peer& peer, NodeId) override { client_.met_.push_back(peer); }
   void on_message(ProcessId from, core::Message&& message) override {
     client_.heard_.emplace_back(from, std::move(message));
   }

@@ -29,7 +29,7 @@ SignalsBlocked::~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &old_->set, nul
 class DaemonLoop::Inbox final : public wire::Handler {
  public:
   Inbox(Daemon& daemon, TimeNs now, core::Effects& out) : daemon_(daemon), now_(now), out_(out) {}
-  void on_peer(const core::Peer& peer) override { daemon_.on_peer(now_, peer, out_); }
+  void on_peer(const core::Peer& peer, NodeId) override { daemon_.on_peer(now_, peer, out_); }
   void on_message(ProcessId from, core::Message&& message) override {
     daemon_.on_message(now_, from, message, out_);
   }

@@ -332,7 +332,10 @@ void ProcessHost::reply(ProcessId to, const core::ReplyHeader& head, ByteView pa
 
 void ProcessHost::filled() { filled_ = true; }
 
-void ProcessHost::on_peer(const core::Peer& peer) { learn(peer); }
+void ProcessHost::on_peer(const core::Peer& peer, NodeId home) {
+  learn(peer);
+  machine_.on_peer(peer, home);
+}
 
 void ProcessHost::on_message(ProcessId from, core::Message&& message) {
   if (const auto* welcome = std::get_if<core::Welcome>(&message); welcome != nullptr && !extents_) {
@@ -342,6 +345,7 @@ void ProcessHost::on_message(ProcessId from, core::Message&& message) {
     }
   }
   if (const auto* printed = std::get_if<core::LogLines>(&message)) return show(*printed);
+  if (const auto* welcome = std::get_if<core::Welcome>(&message)) station_.set_home(welcome->node);
   machine_.on_message(boot_time(), from, message);
 }
 

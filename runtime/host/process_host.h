@@ -57,6 +57,7 @@ class ProcessHost final : public detail::Client, private core::ProcessPort, priv
   void serve();  // workers: executes what comes, until the process ends
   [[nodiscard]] core::Peer peer() const { return options_.self; }
   [[nodiscard]] std::int64_t node_pid() const { return node_pid_; }  // after connect
+  void freeze() { chair_.take(); }  // for ever: the process is about to end
   void lose_node();  // drivers: the node died; everything fails with kUnavailable
   void stop(const std::string& reason);  // drivers: goodbye; nothing stays pending
 
@@ -140,7 +141,7 @@ class ProcessHost final : public detail::Client, private core::ProcessPort, priv
   std::string name_of(core::CallKind, std::uint32_t function) override;
 
   // wire::Handler [role]
-  void on_peer(const core::Peer&) override;
+  void on_peer(const core::Peer&, NodeId home) override;
   void on_message(ProcessId from, core::Message&&) override;
   void on_call(ProcessId from, const core::CallHeader&, ByteView, std::span<const core::RefEntry>,
                const SharedBytes& frame) override;

@@ -50,7 +50,7 @@ class Endpoint : protected wire::Handler {
   [[nodiscard]] bool may_say(ProcessId to);   // false: said into the void; checked
   void greet(const core::Address&, const core::Hello&);
   void end_turn();   // what was said leaves; the alarm is set
-  void on_peer(const core::Peer& peer) override { learn(peer); }
+  void on_peer(const core::Peer& peer, NodeId) override { learn(peer); }
   void on_call(ProcessId, const core::CallHeader&, ByteView, std::span<const core::RefEntry>,
                const SharedBytes&) override {}
   void on_reply(ProcessId, const core::ReplyHeader&, ByteView, std::span<const core::RefEntry>,

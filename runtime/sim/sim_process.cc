@@ -1,5 +1,6 @@
 #include <rondo/sim/sim_process.h>
 
+#include <cstdio>
 #include <cstring>
 #include <utility>
 
@@ -147,14 +148,29 @@ std::string SimProcess::name_of(core::CallKind kind, std::uint32_t function) {
   return (kind == core::CallKind::kActor ? "A." : "f") + std::to_string(function);
 }
 
+void SimProcess::on_peer(const core::Peer& peer, NodeId home) {
+  learn(peer);
+  machine_->on_peer(peer, home);
+}
+
 void SimProcess::on_message(ProcessId from, core::Message&& message) {
   narrate(from, message);
+  if (const auto* welcome = std::get_if<core::Welcome>(&message)) {
+    welcomed_ = true;
+    station_->set_home(welcome->node);
+  }
   machine_->on_message(world_.now(), from, message);
-  if (std::holds_alternative<core::Welcome>(message)) welcomed_ = true;
 }
 
 void SimProcess::on_call(ProcessId from, const core::CallHeader& head, ByteView payload,
                          std::span<const core::RefEntry> refs, const SharedBytes& frame) {
+  if (world_.verbose())
+    std::printf("%9lld us %s %s hears call %s of %s attempt %u target %llu\n",
+                static_cast<long long>((world_.now().ns - 1'000'000'000) / 1'000), kind(),
+                to_string(id()).c_str(),
+                to_string(ObjectId{from, head.slot, head.generation}).c_str(),
+                to_string(from).c_str(), head.attempt,
+                static_cast<unsigned long long>(head.target));
   core::Incoming call{from, head, payload, {refs.begin(), refs.end()}, frame};
   const Defects& defects = world_.defects();
   if (defects.calls_swapped && !swapped_ && world_.random().one_in(4)) {
@@ -167,6 +183,11 @@ void SimProcess::on_call(ProcessId from, const core::CallHeader& head, ByteView 
 
 void SimProcess::on_reply(ProcessId from, const core::ReplyHeader& head, ByteView payload,
                           std::span<const core::RefEntry> refs, const SharedBytes&) {
+  if (world_.verbose())
+    std::printf("%9lld us %s %s hears reply of %s to its call %u.%u attempt %u status %u\n",
+                static_cast<long long>((world_.now().ns - 1'000'000'000) / 1'000), kind(),
+                to_string(id()).c_str(), to_string(from).c_str(), head.slot, head.generation,
+                head.attempt, static_cast<unsigned>(head.status));
   machine_->on_reply(world_.now(), from, head, payload, refs);
 }
 

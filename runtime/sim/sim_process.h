@@ -104,6 +104,7 @@ class SimProcess final : public Endpoint, private core::ProcessPort {
   std::string name_of(core::CallKind, std::uint32_t function) override;
 
   // wire::Handler
+  void on_peer(const core::Peer&, NodeId home) override;
   void on_message(ProcessId from, core::Message&&) override;
   void on_call(ProcessId from, const core::CallHeader&, ByteView, std::span<const core::RefEntry>,
                const SharedBytes& frame) override;

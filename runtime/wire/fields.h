@@ -96,6 +96,7 @@
 #define RONDO_FIELDS_WaitResume(N, A, W, E, T, S, L, X, D) N(lease, Lease)
 #define RONDO_FIELDS_ProcessDied(N, A, W, E, T, S, L, X, D) \
   N(process, Process) N(node, Node) N(pid, Pid) E(cause, Cause) L(begun, Begun)
+#define RONDO_FIELDS_ProcessQuery(N, A, W, E, T, S, L, X, D) N(process, Process) N(node, Node)
 #define RONDO_FIELDS_RefRegister(N, A, W, E, T, S, L, X, D) S(object, Object)
 #define RONDO_FIELDS_RefRegistered(N, A, W, E, T, S, L, X, D) S(object, Object)
 #define RONDO_FIELDS_RefRelease(N, A, W, E, T, S, L, X, D) S(object, Object)
@@ -110,9 +111,11 @@
 #define RONDO_FIELDS_ExtentReturn(N, A, W, E, T, S, L, X, D) \
   N(extent, Extent) N(generation, Generation)
 #define RONDO_FIELDS_ObjectSealed(N, A, W, E, T, S, L, X, D) \
-  S(object, Object) S(owner, Owner) N(extent, Extent) N(generation, Generation) N(bytes, Bytes)
+  S(object, Object) S(owner, Owner) N(extent, Extent) N(generation, Generation) N(bytes, Bytes) \
+  N(owner_node, OwnerNode)
 #define RONDO_FIELDS_ObjectOpen(N, A, W, E, T, S, L, X, D) \
-  N(request, Request) S(object, Object) S(owner, Owner) S(source, Source)
+  N(request, Request) S(object, Object) S(owner, Owner) S(source, Source) \
+  N(owner_node, OwnerNode)
 #define RONDO_FIELDS_ObjectOpened(N, A, W, E, T, S, L, X, D) \
   N(request, Request) S(place, Place) N(fd, Fd) N(node_pid, NodePid)
 #define RONDO_FIELDS_ObjectMissing(N, A, W, E, T, S, L, X, D) \
@@ -203,4 +206,5 @@
   M(Inspect, INSPECT) \
   M(Inspected, INSPECTED) \
   M(Shutdown, SHUTDOWN) \
-  M(LogLines, LOG_LINES)
+  M(LogLines, LOG_LINES) \
+  M(ProcessQuery, PROCESS_QUERY)

@@ -19,7 +19,8 @@
 #   aligned: its length u32 (all of it), kind u16, padding u16, then
 #     1 call, 2 reply    fixed layouts of core/call.h, the bytes of the value, its refs
 #     3 control          one Message of this file in Cap'n Proto's stream framing
-#     4 introduction     the sender's address; the first record of the first frame of a link
+#     4 introduction     the sender's node u64 (0: none yet), then its address; the first record of
+#                        the first frame of a link
 #   Sizes are judged before anything is allocated.
 #
 # Delivery
@@ -300,6 +301,9 @@ struct ProcessDied {          # node → nodes → their processes
   cause @3 :Text;
   begun @4 :List(BegunMark);
 }
+# process → its node → that process's node: does it still live? Only a death is answered, by
+# ProcessDied: for processes and nodes that came after it was told
+struct ProcessQuery { process @0 :UInt64; node @1 :UInt64; }
 
 # ---- refs: process ↔ process
 #   -------------------------------------------------------------------------
@@ -333,6 +337,7 @@ struct ObjectSealed {         # process → its node: this extent now is this ob
   extent @2 :UInt32;
   generation @3 :UInt32;
   bytes @4 :UInt64;
+  ownerNode @5 :UInt64;       # when that node is lost, the object goes
 }
 # process → its node: have it here; answered by ObjectOpened or ObjectMissing
 struct ObjectOpen {
@@ -340,6 +345,7 @@ struct ObjectOpen {
   object @1 :ObjectId;
   owner @2 :Peer;
   source @3 :Place;
+  ownerNode @4 :UInt64;
 }
 struct ObjectOpened { request @0 :UInt64; place @1 :Place; fd @2 :Int64; nodePid @3 :Int64; }
 struct ObjectMissing { request @0 :UInt64; failure @1 :Failure; }
@@ -447,5 +453,6 @@ struct Message {
     inspected @59 :Inspected;
     shutdown @60 :Shutdown;
     logLines @61 :LogLines;
+    processQuery @62 :ProcessQuery;
   }
 }

@@ -89,13 +89,14 @@ void RecordWriter::control(const core::Message& message) {
   std::memcpy(out_.data() + at, &head, sizeof(head));
 }
 
-void RecordWriter::introduction(const core::Address& address) {
+void RecordWriter::introduction(const core::Address& address, NodeId home) {
   RONDO_CHECK_LE(address.size(), limits::kAddressBytesMax);
   const std::size_t bytes = padded(address.size());
-  const RecordHead head{static_cast<std::uint32_t>(sizeof(RecordHead) + bytes),
+  const RecordHead head{static_cast<std::uint32_t>(sizeof(RecordHead) + sizeof(home) + bytes),
                         RecordKind::kIntroduction,
                         static_cast<std::uint16_t>(bytes - address.size())};
   append(out_, &head, sizeof(head));
+  append(out_, &home, sizeof(home));
   append_padded(out_, as_bytes(address));
 }
 
@@ -145,7 +146,7 @@ RecordReader::Next RecordReader::next() {
   std::memcpy(&head, rest_.data(), sizeof(head));
   if (head.bytes < sizeof(head) || head.bytes > rest_.size() || head.bytes % 8 != 0)
     return bad("a record of an impossible length");
-  const ByteView body = rest_.subspan(sizeof(head), head.bytes - sizeof(head));
+  ByteView body = rest_.subspan(sizeof(head), head.bytes - sizeof(head));
   rest_ = rest_.subspan(head.bytes);
   switch (head.kind) {
     case RecordKind::kCall:
@@ -160,6 +161,9 @@ RecordReader::Next RecordReader::next() {
       return Next::kReply;
     case RecordKind::kControl: payload_ = body; return Next::kControl;
     case RecordKind::kIntroduction:
+      if (body.size() < sizeof(home_)) return bad("an introduction without a node");
+      std::memcpy(&home_, body.data(), sizeof(home_));
+      body = body.subspan(sizeof(home_));
       if (head.padding > 7 || head.padding > body.size() ||
           body.size() - head.padding > limits::kAddressBytesMax)
         return bad("an introduction with an impossible address");

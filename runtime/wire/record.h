@@ -16,8 +16,8 @@
 //   call          RecordHead  CallHeader   payload, padded   refs
 //   reply         RecordHead  ReplyHeader  payload, padded   refs
 //   control       RecordHead  a message of wire/message.capnp
-//   introduction  RecordHead  the sender's address: first in the first frame of a link, so that
-// answers find their way
+//   introduction  RecordHead  the sender's node u64 (0: none), its address: first in the first frame
+//                             of a link, so that answers find their way and deaths their place
 //
 //   a ref         owner u64, index u32, generation u32, address_bytes u32, 0 u32, address, padded
 //
@@ -46,7 +46,7 @@ class RecordWriter {
   void call(core::CallHeader header, ByteView payload, std::span<const core::RefEntry> refs);
   void reply(core::ReplyHeader header, ByteView payload, std::span<const core::RefEntry> refs);
   void control(const core::Message& message);
-  void introduction(const core::Address& address);
+  void introduction(const core::Address& address, NodeId home);
 
  private:
   Bytes& out_;
@@ -70,11 +70,12 @@ class RecordReader {
 
   [[nodiscard]] const core::CallHeader& call() const { return call_; }       // after kCall
   [[nodiscard]] const core::ReplyHeader& reply() const { return reply_; }    // after kReply
-  // kCall, kReply, kControl, kIntroduction
+  // kCall, kReply, kControl; kIntroduction: the address
   [[nodiscard]] ByteView payload() const { return payload_; }
   [[nodiscard]] std::span<const core::RefEntry> refs() const {               // valid until next()
     return {refs_.data(), ref_count_};
   }
+  [[nodiscard]] NodeId home() const { return home_; }                        // after kIntroduction
   [[nodiscard]] std::string_view why() const { return why_; }
 
  private:
@@ -87,6 +88,7 @@ class RecordReader {
   core::CallHeader call_;
   core::ReplyHeader reply_;
   ByteView payload_;
+  NodeId home_;
   std::vector<core::RefEntry> refs_;   // reused: grows once
   std::size_t ref_count_ = 0;
   const char* why_ = "";

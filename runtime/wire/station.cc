@@ -126,7 +126,7 @@ Station::PeerState* Station::target(ProcessId to, std::size_t bytes) {
   if (peer->open.empty()) {
     peer->open.reserve(std::max(peer->last_bytes, core::kFrameHeadBytes + bytes));
     peer->open.resize(core::kFrameHeadBytes);
-    if (!peer->introduced) RecordWriter(peer->open).introduction(options_.self.address);
+    if (!peer->introduced) RecordWriter(peer->open).introduction(options_.self.address, options_.home);
     peer->introduced = true;
   }
   return peer;
@@ -179,7 +179,7 @@ void Station::datagram(ProcessId to, const core::Message& message) {
     return;
   }
   Bytes frame(core::kFrameHeadBytes);
-  RecordWriter(frame).introduction(options_.self.address);
+  RecordWriter(frame).introduction(options_.self.address, options_.home);
   RecordWriter(frame).control(message);
   ++stats_.records_out;
   loose_.push_back({to, peer->link.datagram(std::move(frame))});
@@ -187,7 +187,7 @@ void Station::datagram(ProcessId to, const core::Message& message) {
 
 SharedBytes Station::greeting(const core::Hello& hello) const {
   Bytes frame(core::kFrameHeadBytes);
-  RecordWriter(frame).introduction(options_.self.address);
+  RecordWriter(frame).introduction(options_.self.address, options_.home);
   RecordWriter(frame).control(hello);
   core::FrameHead head;
   head.flags = core::FrameHead::kDatagram;
@@ -329,7 +329,7 @@ void Station::deliver(PeerState& peer, const SharedBytes& frame, bool datagram, 
         handler.on_reply(from, reader.reply(), reader.payload(), reader.refs(), frame);
         break;
       case RecordReader::Next::kIntroduction:
-        handler.on_peer({from, std::string(as_text(reader.payload()))});
+        handler.on_peer({from, std::string(as_text(reader.payload()))}, reader.home());
         break;
       default: {
         Result<core::Message> message = decode(reader.payload());
@@ -345,18 +345,20 @@ void Station::deliver(PeerState& peer, const SharedBytes& frame, bool datagram, 
 void Station::read_loose(ProcessId from, const SharedBytes& frame, Handler& handler) {
   RecordReader reader(ByteView(*frame).subspan(core::kFrameHeadBytes));
   core::Address address;
+  NodeId home;
   while (true) {
     const RecordReader::Next next = reader.next();
     if (next == RecordReader::Next::kEnd) return;
     if (next == RecordReader::Next::kIntroduction) {
       address = as_text(reader.payload());
+      home = reader.home();
     } else if (next == RecordReader::Next::kControl) {
       Result<core::Message> message = decode(reader.payload());
       if (!message) continue;
       const bool readable = std::holds_alternative<core::Hello>(message.value()) ||
                             std::holds_alternative<core::Refused>(message.value());
       if (!readable || find_or_add(from) == nullptr) continue;
-      if (!address.empty()) handler.on_peer({from, std::exchange(address, {})});
+      if (!address.empty()) handler.on_peer({from, std::exchange(address, {})}, home);
       handler.on_message(from, std::move(message).value());
     } else {
       ++stats_.dropped_malformed;

@@ -26,8 +26,8 @@
 //   station.on_frame(now, frame, handler);                                       // then flush
 //   station.on_deadline(now);           when next_deadline() has come; then flush
 //
-// What a peer sends first on a link bears its address (on_peer), so that a process can answer
-// whoever calls it. A frame with a wrong token, of another version or for another process is
+// What a peer sends first on a link bears its address and its node (on_peer), so that a process can
+// answer whoever calls it, and knows who is gone with a node. A frame with a wrong token, of another version or for another process is
 // dropped before anything is decoded, and counted; of another version's frames only Hello and
 // Refused are read, so that a refusal can be said in words. A record that does not decode, or a
 // backlog beyond backlog_bytes_max, breaks the link: nothing more goes either way, and
@@ -42,7 +42,8 @@ namespace rondo::wire {
 class Handler {
  public:
   virtual ~Handler() = default;
-  virtual void on_peer(const core::Peer& peer) = 0;   // first of a link: where the sender listens
+  // first of a link: where the sender listens, and its node (0: not of any)
+  virtual void on_peer(const core::Peer& peer, NodeId home) = 0;
   virtual void on_message(ProcessId from, core::Message&& message) = 0;
   virtual void on_call(ProcessId from, const core::CallHeader& header, ByteView payload,
                        std::span<const core::RefEntry> refs, const SharedBytes& frame) = 0;
@@ -68,6 +69,7 @@ class Station {
 
   struct Options {
     core::Peer self;
+    NodeId home;                       // of self, if known by now
     core::Token token;
     core::Link::Options link = {};
     std::size_t backlog_bytes_max = std::size_t{512} << 20;   // of one peer, behind a full link
@@ -94,6 +96,8 @@ class Station {
   Station(const Station&) = delete;
   Station& operator=(const Station&) = delete;
 
+  // Where this process lives: for those that it writes to from now on.
+  void set_home(NodeId home) { options_.home = home; }
   // From now on this process may be written to. Its frames are heard without that. A forgotten one
   // stays forgotten.
   void learn(const core::Peer& peer);

@@ -46,7 +46,7 @@ class TestPeer final : private wire::Handler {
   }
 
  private:
-  void on_peer(const core::Peer& peer) override { transport_.learn(peer); }
+  void on_peer(const core::Peer& peer, NodeId) override { transport_.learn(peer); }
   void on_message(ProcessId, core::Message&& message) override {
     heard_.push_back(std::move(message));
   }

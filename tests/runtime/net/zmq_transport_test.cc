@@ -8,6 +8,8 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
+
 #include <rondo/net/zmq_transport.h>
 #include <rondo/wire/station.h>
 
@@ -110,6 +112,16 @@ TEST(ZmqTransport, ASecondListenerIsRefusedInOneSentence) {
     EXPECT_FALSE(third.bind("tcp://0.0.0.0:4000").ok());
     EXPECT_EQ(third.address(), "");
   }
+}
+
+TEST(ZmqTransport, ItsSocketEndsWithIt) {
+  const Scratch folder;
+  const std::string path = folder.ipc("a").substr(6);
+  {
+    End a(folder.ipc("a"), 1);
+    EXPECT_TRUE(std::filesystem::is_socket(path));
+  }
+  EXPECT_FALSE(std::filesystem::exists(path));
 }
 
 TEST(ZmqTransport, PollComesBackInTimeAndOnWake) {
@@ -230,7 +242,7 @@ struct Echo final : wire::Handler {
   std::vector<wire::OutFrame> out;
   std::vector<SharedBytes> frames;
 
-  void on_peer(const core::Peer& peer) override {
+  void on_peer(const core::Peer& peer, NodeId) override {
     station.learn(peer);
     end.transport.learn(peer);
   }
@@ -294,7 +306,7 @@ TEST(ZmqTransport, StationsOfTwoProcessesExchangeCallsOnceAndInOrder) {
   End end(folder.ipc("parent"), 1);
   Echo me(end);
   const core::Peer other{ProcessId{2}, folder.ipc("child")};
-  me.on_peer(other);
+  me.on_peer(other, {});
   std::uint32_t sent = 0;
   const TimeNs limit = now() + seconds(60);
   int status = -1;
@@ -314,7 +326,7 @@ TEST(ZmqTransport, CallsSurviveALongStopOfTheReceiver) {
   End end(folder.ipc("parent"), 1);
   Echo me(end);
   const core::Peer other{ProcessId{2}, folder.ipc("child")};
-  me.on_peer(other);
+  me.on_peer(other, {});
   std::uint32_t sent = 0;
   const auto call = [&](std::uint32_t count) {
     for (; count > 0; --count) {
@@ -356,7 +368,7 @@ TEST(ZmqTransport, ARestartedPeerHearsNothingOfItsPredecessors) {
   {
     End first("tcp://127.0.0.1:*", 2, context);
     Echo old(first);
-    me.on_peer(first.peer);
+    me.on_peer(first.peer, {});
     me.station.call(first.peer.id, {.slot = 1, .number = 1}, {}, {});
     turns(me, old, [&] { return me.replies == 1; });
     EXPECT_EQ(old.calls, 1u);
@@ -374,7 +386,7 @@ TEST(ZmqTransport, ARestartedPeerHearsNothingOfItsPredecessors) {
 
   me.station.forget(ProcessId{2});
   me.end.transport.forget(ProcessId{2});
-  me.on_peer(second.peer);
+  me.on_peer(second.peer, {});
   me.station.call(second.peer.id, {.slot = 2, .number = 1}, {}, {});
   turns(me, young, [&] { return me.replies == 2; });
   EXPECT_EQ(me.replies, 2u);

@@ -29,7 +29,9 @@ Bytes mixture(Prng& prng, int records) {
       case 0: writer.call({.number = prng.next()}, bytes, refs); break;
       case 1: writer.reply({.slot = static_cast<std::uint32_t>(prng.next())}, bytes, refs); break;
       case 2: writer.control(test::random_message(prng, prng.below(test::kMessageKinds))); break;
-      case 3: writer.introduction(test::random_text(prng, limits::kAddressBytesMax)); break;
+      case 3: 
+        writer.introduction(test::random_text(prng, limits::kAddressBytesMax), NodeId{prng.next()});
+        break;
     }
   }
   return out;
@@ -42,7 +44,7 @@ TEST(Record, CallsRepliesAndControlComeBackInOrder) {
       {{ProcessId{5}, 6, 7}, "ipc:///tmp/a", NodeId{8}},
       {{ProcessId{9}, 1, 2}, "", NodeId{}},
       {{ProcessId{3}, 4, 5}, std::string(limits::kAddressBytesMax, 'x'), NodeId{1}}};
-  writer.introduction("ipc:///run/p");
+  writer.introduction("ipc:///run/p", NodeId{77});
   writer.call({.kind = core::CallKind::kActor, .slot = 3, .number = 11, .caller = 2}, payload(13),
               refs);
   writer.reply({.status = core::ReplyStatus::kFailed, .slot = 4}, payload(0), {});
@@ -51,6 +53,7 @@ TEST(Record, CallsRepliesAndControlComeBackInOrder) {
   RecordReader reader(out);
   ASSERT_EQ(reader.next(), Next::kIntroduction);
   EXPECT_EQ(as_text(reader.payload()), "ipc:///run/p");
+  EXPECT_EQ(reader.home(), NodeId{77});
   ASSERT_EQ(reader.next(), Next::kCall);
   EXPECT_EQ(reader.call().kind, core::CallKind::kActor);
   EXPECT_EQ(reader.call().slot, 3u);

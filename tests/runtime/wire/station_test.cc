@@ -18,10 +18,14 @@ constexpr core::Token kToken{7, 9};
 struct Diary final : Handler {
   std::vector<std::string> lines;
   std::vector<core::Peer> peers;
+  std::vector<NodeId> homes;
   std::vector<std::pair<ByteView, SharedBytes>> held;
   std::function<void()> after_message = [] {};
 
-  void on_peer(const core::Peer& peer) override { peers.push_back(peer); }
+  void on_peer(const core::Peer& peer, NodeId home) override {
+    peers.push_back(peer);
+    homes.push_back(home);
+  }
   void on_message(ProcessId from, core::Message&& message) override {
     if (const auto* m = std::get_if<core::Goodbye>(&message))
       lines.push_back(std::to_string(from.value) + " says " + m->reason);
@@ -69,6 +73,7 @@ using Lines = std::vector<std::string>;
 TEST(Station, CallsRepliesAndMessagesArriveInTheOrderOfSending) {
   Party a(1);
   Party b(2);
+  a.station->set_home(NodeId{44});
   a.station->learn(b.peer);
   const std::vector<core::RefEntry> refs = {{{ProcessId{5}, 6, 7}, "ipc:///x", NodeId{}}};
   a.say(b, "one");
@@ -82,6 +87,7 @@ TEST(Station, CallsRepliesAndMessagesArriveInTheOrderOfSending) {
   EXPECT_EQ(b.diary.lines,
             (Lines{"1 says one", "1 calls 2 two 1", "1 says three", "1 replies 4 four"}));
   EXPECT_EQ(b.diary.peers, std::vector{a.peer});   // so that b can answer
+  EXPECT_EQ(b.diary.homes, std::vector{NodeId{44}});   // and hears when it is gone
   b.say(a, "back");
   a.take(b.flush().at(0).frame);
   EXPECT_EQ(a.diary.lines, Lines{"2 says back"});
