@@ -33,6 +33,11 @@ class LinearLayer {
   // x [R,I] (or [T,N,I]), y [R,O] written; may not alias.
   void forward(View<const T> x, View<T> y);
 
+  // The same, and the gradient of x, for a caller that cuts rows among threads itself: they run in
+  // the calling thread, any number at a time.
+  void forward_here(View<const T> x, View<T> y) const;
+  void input_gradient_here(View<const T> dy, View<T> dx) const;
+
   // dx [R,I] written, optional; grads written or added to. No output may alias an input.
   void backward(View<const T> x, View<const T> dy, View<T> dx, const LinearParams<T>& grads,
                 GradientMode mode = GradientMode::kWrite);

@@ -55,6 +55,22 @@ void LinearLayer<T>::forward(View<const T> x, View<T> y) {
 }
 
 template <class T>
+void LinearLayer<T>::forward_here(View<const T> x, View<T> y) const {
+  const Impl& m = *impl_;
+  const Dim rows = x.count() / m.inputs;
+  OPS_CHECK(m.packed && y.count() == rows * m.outputs);
+  m.y.run_here(rows, x.data(), m.bias.data(), y.data());
+}
+
+template <class T>
+void LinearLayer<T>::input_gradient_here(View<const T> dy, View<T> dx) const {
+  const Impl& m = *impl_;
+  const Dim rows = dy.count() / m.outputs;
+  OPS_CHECK(m.packed_for_training && dx.count() == rows * m.inputs);
+  m.dx.run_here(rows, dy.data(), nullptr, dx.data());
+}
+
+template <class T>
 void LinearLayer<T>::Impl::prepare(Dim rows) {
   ensure(sums, (inputs + kTile - 1) / kTile * outputs * kTile);
   if (inputs % kTile != 0) ensure(narrow, rows * kTile);

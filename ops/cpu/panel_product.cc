@@ -76,6 +76,13 @@ void PanelProduct<T>::run(const Executor& executor, Dim rows, const T* x, const 
   });
 }
 
+template <class T>
+void PanelProduct<T>::run_here(Dim rows, const T* x, const T* bias, T* y) const {
+  const Dim block = GemmKernel<T>::kRowsMax;
+  for (Dim row = 0; row < rows; row += block)
+    row_block(std::min(block, rows - row), x + row * depth_, bias, y + row * columns_);
+}
+
 template class PanelProduct<float>;
 template class PanelProduct<double>;
 

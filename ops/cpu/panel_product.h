@@ -15,6 +15,7 @@ class PanelProduct {
   // A[k][m] = from[k·row_stride + m·column_stride].
   void pack(const Executor&, const T* from, Dim row_stride, Dim column_stride);
   void run(const Executor&, Dim rows, const T* x, const T* bias, T* y) const;   // bias may be null
+  void run_here(Dim rows, const T* x, const T* bias, T* y) const;   // in the calling thread
 
  private:
   void row_block(Dim rows, const T* x, const T* bias, T* y) const;

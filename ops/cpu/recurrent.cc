@@ -11,22 +11,25 @@
 namespace rondo::ops {
 
 template <class T>
-RecurrentActivations<T>::Storage::Storage(const RecurrentSpec& spec, SequenceShape s)
-    : shape(s), hidden(spec.hidden) {
-  OPS_CHECK(s.steps > 0 && s.batch > 0);
+RecurrentActivations<T>::Storage::Storage(const RecurrentSpec& spec, const Lengths& l)
+    : lengths(l), hidden(spec.hidden), state(spec.state()) {
   const CellGeometry g(spec);
-  const Dim rows = s.steps * s.batch;
+  const Dim rows = l.rows();
   gates = Tensor<T>({g.panels, rows, kTile});
-  h = Tensor<T>({s.steps + 1, s.batch, spec.hidden});
+  h = Tensor<T>({l.batch() + rows, g.state});
   if (spec.cell == Cell::kLstm) {
-    c = Tensor<T>({g.panels, rows + s.batch, kCellLanes});
+    c = Tensor<T>({g.panels, rows + l.batch(), kCellLanes});
     c_tanh = Tensor<T>({g.panels, rows, kCellLanes});
   }
+  if (spec.projection > 0) raw = Tensor<T>({rows, spec.hidden});
 }
 
 template <class T>
 RecurrentActivations<T>::RecurrentActivations(const RecurrentSpec& spec, SequenceShape shape)
-    : storage_(std::make_unique<Storage>(spec, shape)) {}
+    : RecurrentActivations(spec, Lengths::all_equal(shape.steps, shape.batch)) {}
+template <class T>
+RecurrentActivations<T>::RecurrentActivations(const RecurrentSpec& spec, const Lengths& lengths)
+    : storage_(std::make_unique<Storage>(spec, lengths)) {}
 template <class T>
 RecurrentActivations<T>::~RecurrentActivations() = default;
 template <class T>
@@ -39,26 +42,36 @@ template <class T>
 std::size_t RecurrentActivations<T>::bytes(const RecurrentSpec& spec, SequenceShape s) {
   const CellGeometry g(spec);
   const Dim rows = s.steps * s.batch;
-  Dim count = g.panels * rows * kTile + (rows + s.batch) * spec.hidden;
+  Dim count = g.panels * rows * kTile + (rows + s.batch) * g.state;
   if (spec.cell == Cell::kLstm) count += g.panels * (2 * rows + s.batch) * kCellLanes;
+  if (spec.projection > 0) count += rows * spec.hidden;
   return static_cast<std::size_t>(count) * sizeof(T);
 }
 
 template <class T>
 SequenceShape RecurrentActivations<T>::shape() const {
-  return storage_->shape;
+  return {storage_->lengths.steps(), storage_->lengths.batch()};
+}
+
+template <class T>
+const Lengths& RecurrentActivations<T>::lengths() const {
+  return storage_->lengths;
 }
 
 template <class T>
 View<const T> RecurrentActivations<T>::y() const {
   const Storage& s = *storage_;
-  return {s.h.data() + s.shape.batch * s.hidden, {s.shape.steps, s.shape.batch, s.hidden}};
+  const Lengths& l = s.lengths;
+  const T* first = s.h.data() + l.batch() * s.state;
+  if (l.equal()) return {first, {l.steps(), l.batch(), s.state}};
+  return {first, {l.rows(), s.state}};
 }
 
 template <class T>
 View<const T> RecurrentActivations<T>::h_last() const {
   const Storage& s = *storage_;
-  return {s.h.data() + s.shape.steps * s.shape.batch * s.hidden, {s.shape.batch, s.hidden}};
+  OPS_CHECK(s.lengths.equal());
+  return {s.h.data() + s.lengths.rows() * s.state, {s.lengths.batch(), s.state}};
 }
 
 template <class T>
@@ -67,10 +80,14 @@ RecurrentLayer<T>::Impl::Impl(const RecurrentSpec& s, const Executor& e)
   const Dim in_width = spec.ids ? kTile : g.input_columns;
   bias = Tensor<T>({g.panels, kTile});
   w_in = Tensor<T>({g.panels, g.inputs, in_width});
-  w_rec = Tensor<T>({g.panels, g.hidden, g.recurrent_columns});
-  recurrent_kernel.reset({.columns = g.recurrent_columns, .depth = g.hidden,
-                          .lda = g.recurrent_columns, .ldb = g.hidden, .ldc = kTile,
+  w_rec = Tensor<T>({g.panels, g.state, g.recurrent_columns});
+  recurrent_kernel.reset({.columns = g.recurrent_columns, .depth = g.state,
+                          .lda = g.recurrent_columns, .ldb = g.state, .ldc = kTile,
                           .accumulate = true});
+  if (spec.projection > 0) {
+    projection = std::make_unique<LinearLayer<T>>(g.hidden, g.state, executor);
+    no_bias = Tensor<T>({g.state});
+  }
   if (!spec.ids)
     input_kernel.reset({.columns = g.input_columns, .depth = g.inputs, .lda = g.input_columns,
                         .ldb = g.inputs, .ldc = kTile, .accumulate = true});
@@ -85,7 +102,7 @@ int RecurrentLayer<T>::Impl::row_parts(Dim batch) const {
 // tiles[row] = bias + x[row]·w for all rows of all steps, a block of rows at a time.
 template <class T>
 void RecurrentLayer<T>::Impl::input_product(const T* x, Storage& s) const {
-  const Dim rows = s.shape.steps * s.shape.batch;
+  const Dim rows = s.lengths.rows();
   const Dim block = GemmKernel<T>::kRowsMax;
   executor.run(static_cast<int>((rows + block - 1) / block), [&](int part) {
     const Dim row = part * block;
@@ -107,56 +124,79 @@ void RecurrentLayer<T>::Impl::gather(const std::int32_t* ids, Dim rows, Dim pane
 
 template <class T>
 void RecurrentLayer<T>::Impl::run_rows(const std::int32_t* ids, Storage& s, Dim first_row,
-                                       Dim rows) const {
-  const Dim batch = s.shape.batch;
-  const Dim all = s.shape.steps * batch;
+                                       Dim places) const {
+  const Lengths& l = s.lengths;
+  const Dim all = l.rows(), before_all = l.batch() + all;
   const auto cell = kernels<T>().cell_forward[static_cast<int>(g.cell)];
   const bool lstm = g.cell == Cell::kLstm;
-  for (Dim t = 0; t < s.shape.steps; ++t) {
-    const Dim row = t * batch + first_row;   // in all rows; the state before it has the same index
-    const T* h_before = s.h.data() + row * g.hidden;
-    T* h = s.h.data() + (row + batch) * g.hidden;
+  for (Dim t = 0; t < l.steps(); ++t) {
+    const Dim rows = std::min(places, l.count(t) - first_row);
+    if (rows <= 0) return;
+    const Dim row = l.at(t) + first_row, before = l.before(t) + first_row, after = l.batch() + row;
+    const T* h_before = s.h.data() + before * g.state;
+    T* h = projection ? s.raw.data() + row * g.hidden : s.h.data() + after * g.state;
     for (Dim p = 0; p < g.panels; ++p) {
       T* tiles = s.gates.data() + (p * all + row) * kTile;
       if (spec.ids) gather(ids + row, rows, p, tiles);
-      recurrent_kernel(rows, w_rec.data() + p * g.hidden * g.recurrent_columns, h_before,
+      recurrent_kernel(rows, w_rec.data() + p * g.state * g.recurrent_columns, h_before,
                        tiles + g.recurrent_offset);
       CellForward<T> step{.rows = rows, .units = g.units_in(p), .gates = tiles,
                           .h_before = h_before + p * g.units, .h = h + p * g.units,
                           .h_stride = g.hidden};
       if (lstm) {
-        T* c = s.c.data() + (p * (all + batch) + row) * kCellLanes;
-        step.c_before = c;
-        step.c = c + batch * kCellLanes;
+        T* c = s.c.data() + p * before_all * kCellLanes;
+        step.c_before = c + before * kCellLanes;
+        step.c = c + after * kCellLanes;
         step.c_tanh = s.c_tanh.data() + (p * all + row) * kCellLanes;
       }
       cell(step);
     }
+    if (projection)
+      projection->forward_here({h, {rows, g.hidden}}, {s.h.data() + after * g.state,
+                                                       {rows, g.state}});
   }
 }
 
 namespace {
 
-// [N,H] of the outside to panels [P][rows][16] of the inside; rows start at `row`. Empty means
-// zeros.
+// [N,width] in the batch's order to rows in the order of places. Empty means zeros.
 template <class T>
-void state_in(View<const T> from, const CellGeometry& g, Dim batch, Dim stride, T* to) {
-  for (Dim p = 0; p < g.panels; ++p) {
-    for (Dim n = 0; n < batch; ++n) {
-      T* lanes = to + (p * stride + n) * kCellLanes;
-      std::fill_n(lanes, kCellLanes, T(0));
-      if (!from.empty())
-        std::copy_n(from.data() + n * g.hidden + p * kCellLanes, g.units_in(p), lanes);
+void rows_in(View<const T> from, const Lengths& lengths, Dim width, T* to) {
+  OPS_CHECK(from.empty() || from.count() == lengths.batch() * width);
+  for (Dim place = 0; place < lengths.batch(); ++place, to += width) {
+    if (from.empty()) {
+      std::fill_n(to, width, T(0));
+    } else {
+      std::copy_n(from.data() + lengths.sequence(place) * width, width, to);
     }
   }
 }
 
+// The same to the first rows of panels [P][stride][16].
 template <class T>
-void state_out(const T* from, const CellGeometry& g, Dim batch, Dim stride, View<T> to) {
+void state_in(View<const T> from, const CellGeometry& g, const Lengths& lengths, Dim stride,
+              T* to) {
+  OPS_CHECK(from.empty() || from.count() == lengths.batch() * g.hidden);
   for (Dim p = 0; p < g.panels; ++p) {
-    for (Dim n = 0; n < batch; ++n)
-      std::copy_n(from + (p * stride + n) * kCellLanes, g.units_in(p),
-                  to.data() + n * g.hidden + p * kCellLanes);
+    for (Dim place = 0; place < lengths.batch(); ++place) {
+      T* lanes = to + (p * stride + place) * kCellLanes;
+      std::fill_n(lanes, kCellLanes, T(0));
+      if (!from.empty())
+        std::copy_n(from.data() + lengths.sequence(place) * g.hidden + p * kCellLanes,
+                    g.units_in(p), lanes);
+    }
+  }
+}
+
+// And back; row_of(place) says which row.
+template <class T, class RowOf>
+void state_out(const T* from, const CellGeometry& g, const Lengths& lengths, Dim stride,
+               const RowOf& row_of, View<T> to) {
+  OPS_CHECK(to.count() == lengths.batch() * g.hidden);
+  for (Dim p = 0; p < g.panels; ++p) {
+    for (Dim place = 0; place < lengths.batch(); ++place)
+      std::copy_n(from + (p * stride + row_of(place)) * kCellLanes, g.units_in(p),
+                  to.data() + lengths.sequence(place) * g.hidden + p * kCellLanes);
   }
 }
 
@@ -175,14 +215,19 @@ const RecurrentSpec& RecurrentLayer<T>::spec() const {
 
 template <class T>
 void RecurrentLayer<T>::pack(const RecurrentParams<const T>& w, PackFor use) {
-  const CellGeometry& g = impl_->g;
+  Impl& m = *impl_;
+  const CellGeometry& g = m.g;
   OPS_CHECK(w.w_ih.count() == g.gates * g.hidden * g.inputs);
-  OPS_CHECK(w.w_hh.count() == g.gates * g.hidden * g.hidden);
+  OPS_CHECK(w.w_hh.count() == g.gates * g.hidden * g.state);
   OPS_CHECK(w.b_ih.count() == g.gates * g.hidden && w.b_hh.count() == g.gates * g.hidden);
-  impl_->pack_forward(w);
-  impl_->packed = true;
-  impl_->packed_for_training = use == PackFor::kTraining;
-  if (impl_->packed_for_training) impl_->pack_backward(w);
+  m.pack_forward(w);
+  m.packed = true;
+  m.packed_for_training = use == PackFor::kTraining;
+  if (m.packed_for_training) m.pack_backward(w);
+  if (m.projection) {
+    OPS_CHECK(w.w_hr.count() == g.state * g.hidden);
+    m.projection->pack({w.w_hr, m.no_bias}, use);
+  }
 }
 
 template <class T>
@@ -191,35 +236,32 @@ void RecurrentLayer<T>::forward(const RecurrentInput<T>& x, const RecurrentState
                                 const RecurrentState<T>& last) {
   Impl& m = *impl_;
   auto& s = activations.storage();
-  const Dim batch = s.shape.batch, rows = s.shape.steps * batch, state = batch * m.g.hidden;
-  OPS_CHECK(m.packed && s.hidden == m.g.hidden);
+  const Lengths& l = s.lengths;
+  const Dim batch = l.batch(), rows = l.rows();
+  OPS_CHECK(m.packed && s.hidden == m.g.hidden && s.state == m.g.state);
   OPS_CHECK(s.gates.count() == m.g.panels * rows * kTile);
   OPS_CHECK(m.spec.ids ? x.ids.count() == rows : x.dense.count() == rows * m.g.inputs);
-  OPS_CHECK(first.h.empty() || first.h.count() == state);
   if (m.spec.ids)
     for (const std::int32_t id : x.ids.span()) OPS_CHECK(id >= 0 && id < m.g.inputs);
 
-  if (first.h.empty()) {
-    std::fill_n(s.h.data(), state, T(0));
-  } else {
-    std::copy_n(first.h.data(), state, s.h.data());
-  }
+  rows_in(first.h, l, m.g.state, s.h.data());
   const bool lstm = m.g.cell == Cell::kLstm;
-  if (lstm) state_in<T>(first.c, m.g, batch, rows + batch, s.c.data());
+  if (lstm) state_in<T>(first.c, m.g, l, rows + batch, s.c.data());
   if (!m.spec.ids) m.input_product(x.dense.data(), s);
   const int parts = m.row_parts(batch);
   m.executor.run(parts, [&](int part) {
-    const Dim from = batch * part / parts, to = batch * (part + 1) / parts;
+    const Dim from = l.cut(part, parts), to = l.cut(part + 1, parts);
     m.run_rows(x.ids.data(), s, from, to - from);
   });
   if (!last.h.empty()) {
-    OPS_CHECK(last.h.count() == state);
-    std::copy_n(activations.h_last().data(), state, last.h.data());
+    OPS_CHECK(last.h.count() == batch * m.g.state);
+    for (Dim place = 0; place < batch; ++place)
+      std::copy_n(s.h.data() + l.last(place) * m.g.state, m.g.state,
+                  last.h.data() + l.sequence(place) * m.g.state);
   }
-  if (lstm && !last.c.empty()) {
-    OPS_CHECK(last.c.count() == state);
-    state_out<T>(s.c.data() + rows * kCellLanes, m.g, batch, rows + batch, last.c);
-  }
+  if (lstm && !last.c.empty())
+    state_out<T>(s.c.data(), m.g, l, rows + batch, [&](Dim place) { return l.last(place); },
+                 last.c);
 }
 
 template <class T>
@@ -227,30 +269,30 @@ void RecurrentLayer<T>::backward(const Backward& b, RecurrentActivations<T>& act
   Impl& m = *impl_;
   auto& s = activations.storage();
   const CellGeometry& g = m.g;
-  const Dim batch = s.shape.batch, rows = s.shape.steps * batch, state = batch * g.hidden;
-  OPS_CHECK(s.gates.count() == g.panels * rows * kTile && b.dy.count() == rows * g.hidden);
+  const Lengths& l = s.lengths;
+  const Dim batch = l.batch(), rows = l.rows(), state = batch * g.state;
+  OPS_CHECK(s.gates.count() == g.panels * rows * kTile && b.dy.count() == rows * g.state);
   OPS_CHECK(m.spec.ids ? b.x.ids.count() == rows : b.x.dense.count() == rows * g.inputs);
   OPS_CHECK(b.dx.empty() || (!m.spec.ids && b.dx.count() == rows * g.inputs));
   OPS_CHECK(b.dlast.h.empty() || b.dlast.h.count() == state);
   OPS_CHECK(b.dfirst.h.empty() || b.dfirst.h.count() == state);
   OPS_CHECK(b.grads.w_ih.count() == g.gates * g.hidden * g.inputs);
-  OPS_CHECK(b.grads.w_hh.count() == g.gates * g.hidden * g.hidden);
+  OPS_CHECK(b.grads.w_hh.count() == g.gates * g.hidden * g.state);
   OPS_CHECK(b.grads.b_ih.count() == g.gates * g.hidden);
   OPS_CHECK(b.grads.b_hh.count() == g.gates * g.hidden);
+  OPS_CHECK(!m.projection || b.grads.w_hr.count() == g.state * g.hidden);
 
   OPS_CHECK(m.packed_for_training);
-  m.prepare_backward(s.shape);
+  m.prepare_backward(l);
   const bool lstm = g.cell == Cell::kLstm;
-  if (lstm) state_in<T>(b.dlast.c, g, batch, batch, m.dc.data());
+  if (lstm) state_in<T>(b.dlast.c, g, l, batch, m.dc.data());
   const int parts = m.row_parts(batch);
   m.executor.run(parts, [&](int part) {
-    const Dim from = batch * part / parts, to = batch * (part + 1) / parts;
+    const Dim from = l.cut(part, parts), to = l.cut(part + 1, parts);
     m.backward_rows(b, s, from, to - from);
   });
-  if (lstm && !b.dfirst.c.empty()) {
-    OPS_CHECK(b.dfirst.c.count() == state);
-    state_out<T>(m.dc.data(), g, batch, batch, b.dfirst.c);
-  }
+  if (lstm && !b.dfirst.c.empty())
+    state_out<T>(m.dc.data(), g, l, batch, [](Dim place) { return place; }, b.dfirst.c);
   if (!b.dx.empty()) m.input_gradient(s, b.dx);
   m.weight_gradients(b, s);
 }

@@ -1,17 +1,20 @@
 #pragma once
 
+#include <array>
+#include <memory>
 #include <vector>
 
 #include <rondo/ops/cpu/kernel_table.h>
 #include <rondo/ops/gemm.h>
+#include <rondo/ops/linear.h>
 #include <rondo/ops/recurrent.h>
 
 // The inside of a recurrent layer, shared by forward, backward and packing.
 //
 // Hidden units are dealt to panels: 64 units for Elman, 16 for gated cells, so that every panel is
 // a tile 64 columns wide (kernel_table.h): all gates of a unit lie in one tile row, and the
-// pointwise part runs while the tile is hot. Buffers are panel-major: [P][T·N][64]. Columns
-// without a unit have zero weights and stay 0.
+// pointwise part runs while the tile is hot. Buffers are panel-major: [P][R][64] with R packed
+// rows (T·N when all lengths are equal). Columns without a unit have zero weights and stay 0.
 //
 // Rows (sequences) are cut among threads; each takes its rows through all time steps, so there is
 // no barrier between steps, and no output's chain of additions is ever cut.
@@ -22,7 +25,7 @@ struct CellGeometry {
   explicit CellGeometry(const RecurrentSpec&);
 
   Cell cell;
-  Dim inputs, hidden;
+  Dim inputs, hidden, state;   // state: the width of h
   Dim gates;                   // rows of w_ih / hidden
   Dim units;                   // a panel
   Dim panels;                  // of units
@@ -30,7 +33,7 @@ struct CellGeometry {
   Dim input_columns;           // the input product writes columns [0, input_columns)
   Dim recurrent_offset;        // the recurrent product adds to [recurrent_offset, 64)
   Dim recurrent_columns;
-  Dim hidden_blocks;           // ⌈H/64⌉: blocks of columns of dh
+  Dim state_blocks;            // ⌈S/64⌉: blocks of columns of dh
   Dim input_blocks;            // ⌈I/64⌉: blocks of columns of dx
 
   // The row of w_ih, w_hh and the biases behind this column of this panel; −1 if there is none.
@@ -40,12 +43,13 @@ struct CellGeometry {
 
 template <class T>
 struct RecurrentActivations<T>::Storage {
-  Storage(const RecurrentSpec&, SequenceShape);
-  SequenceShape shape;
-  Dim hidden;
-  Tensor<T> gates;             // [P][T·N][64]
-  Tensor<T> c, c_tanh;         // [P][(T+1)·N][16], [P][T·N][16], LSTM
-  Tensor<T> h;                 // [T+1, N, H]
+  Storage(const RecurrentSpec&, const Lengths&);
+  Lengths lengths;
+  Dim hidden, state;
+  Tensor<T> gates;             // [P][R][64]
+  Tensor<T> c, c_tanh;         // [P][N+R][16], [P][R][16], LSTM
+  Tensor<T> h;                 // [N+R, S]
+  Tensor<T> raw;               // [R, H]: o·tanh c, with a projection
 };
 
 template <class T>
@@ -53,11 +57,13 @@ struct RecurrentLayer<T>::Impl {
   Impl(const RecurrentSpec&, const Executor&);
 
   using Storage = typename RecurrentActivations<T>::Storage;
-  // Gradient products over rows: kDepthChunk rows at a time, then what is left.
+  // Gradient products over rows: kDepthChunk rows at a time, then what is left; groups of a packed
+  // batch take what is left in powers of two, so that few kernels serve any number of rows.
   static constexpr Dim kDepthChunk = 256;
   struct Gradient {
     GemmKernel<T> chunk, rest;
     Dim rest_depth = -1;
+    std::unique_ptr<std::array<GemmKernel<T>, 8>> powers;   // depths 128, 64, … 1
   };
 
   void pack_forward(const RecurrentParams<const T>&);
@@ -67,17 +73,27 @@ struct RecurrentLayer<T>::Impl {
   void run_rows(const std::int32_t* ids, Storage&, Dim first_row, Dim rows) const;
   void gather(const std::int32_t* ids, Dim rows, Dim panel, T* tiles) const;
 
-  void prepare_backward(SequenceShape);
+  void prepare_backward(const Lengths&);
+  void prepare_gradient(Gradient&, Dim columns, Dim width, Dim rows, bool equal) const;
+  // What meets the gradient tiles, row by row: in packed order if lengths are equal, else in the
+  // order of groups.
+  struct Operands {
+    const T *x = nullptr, *h = nullptr;
+    const std::int32_t* ids = nullptr;
+  };
+  Operands operands(const Backward&, const Storage&);
   void backward_rows(const Backward&, Storage&, Dim first_row, Dim rows);
+  void project_back(const Backward&, Storage&, Dim row, Dim first_row, Dim rows);
   void input_gradient(const Storage&, View<T> dx) const;
   void weight_gradients(const Backward&, Storage&);
-  void panel_gradient(const Backward&, Storage&, Dim item, T* scratch) const;
+  void projection_gradient(const Backward&, const Storage&);
+  void panel_gradient(const Backward&, Storage&, const Operands&, Dim item, T* scratch) const;
+  void sum_of_group(const Operands&, bool recurrent, const T* tiles, Dim rows, T* to) const;
   void products_over_rows(const T* tiles, const T* x, Dim width, const Gradient&, Dim rows,
                           T* to) const;
   void unpack_rows(const T* from, Dim panel, Dim offset, Dim columns, Dim width, View<T> gradient,
                    GradientMode) const;
-  void unpack_bias(const T* tiles, Dim rows, Dim panel, const Backward&) const;
-
+  void unpack_bias(const T* tiles, const Lengths&, Dim panel, const Backward&) const;
   [[nodiscard]] int row_parts(Dim batch) const;   // cuts of the batch among threads
 
   const RecurrentSpec spec;
@@ -87,17 +103,26 @@ struct RecurrentLayer<T>::Impl {
   // Packed weights (by pack).
   Tensor<T> bias;              // [P][64]
   Tensor<T> w_in;              // [P][I][input_columns]; with ids [P][I][64], bias included
-  Tensor<T> w_rec;             // [P][H][recurrent_columns]
+  Tensor<T> w_rec;             // [P][S][recurrent_columns]
   Tensor<T> w_in_back;         // [input_blocks][P][input_columns][64], dense input only
-  Tensor<T> w_rec_back;        // [hidden_blocks][P][recurrent_columns][64]
+  Tensor<T> w_rec_back;        // [state_blocks][P][recurrent_columns][64]
+  std::unique_ptr<LinearLayer<T>> projection;
+  Tensor<T> no_bias;           // [S] zeros, with a projection
 
   bool packed = false, packed_for_training = false;
 
   // Scratch of backward.
-  Tensor<T> dh;                // [hidden_blocks][N][64]
+  Tensor<T> dh;                // [state_blocks][N][64]
   Tensor<T> dc;                // [P][N][16]
-  Tensor<T> sums;              // [parts][max(I,H)][64]
+  Tensor<T> sums;              // [parts][scratch()]: [max(I,S)][64], and more if lengths differ
+  Tensor<T> dh_all, raw_dh, no_dh;   // [R,S], [N,H], [N,64] zeros: with a projection
+  Tensor<T> dw_hr, db_hr;      // [S,H], [S]
+  // If lengths differ: what belongs to packed rows, in the order of groups (see lengths.h).
+  std::vector<Dim> grouped;                   // packed rows
+  Tensor<T> grouped_x, grouped_h;             // [R,I]; [R,S]: h before each row
+  Tensor<std::int32_t> grouped_ids;           // [R]
   std::vector<std::uint64_t> in_a, in_b, rec_a, rec_b;   // offsets of the batched products
+  Dim part_scratch = 0;        // elements of `sums` for each part
 
   GemmKernel<T> input_kernel, recurrent_kernel, dx_kernel, dx_narrow_kernel, dh_kernel;
   Gradient input_grad, recurrent_grad;

@@ -12,8 +12,13 @@ int gate_count(Cell cell) {
 }
 
 CellGeometry::CellGeometry(const RecurrentSpec& spec)
-    : cell(spec.cell), inputs(spec.inputs), hidden(spec.hidden), gates(gate_count(spec.cell)) {
-  OPS_CHECK(inputs > 0 && hidden > 0);
+    : cell(spec.cell),
+      inputs(spec.inputs),
+      hidden(spec.hidden),
+      state(spec.state()),
+      gates(gate_count(spec.cell)) {
+  OPS_CHECK(inputs > 0 && hidden > 0 && spec.projection >= 0);
+  OPS_CHECK(spec.projection == 0 || (cell == Cell::kLstm && spec.projection < hidden));
   const bool gated = gates > 1;
   units = gated ? kCellLanes : kTile;
   lanes = units;
@@ -21,7 +26,7 @@ CellGeometry::CellGeometry(const RecurrentSpec& spec)
   input_columns = cell == Cell::kGru ? 3 * kCellLanes : kTile;
   recurrent_offset = cell == Cell::kGru ? kCellLanes : 0;
   recurrent_columns = kTile - recurrent_offset;
-  hidden_blocks = (hidden + kTile - 1) / kTile;
+  state_blocks = (state + kTile - 1) / kTile;
   input_blocks = (inputs + kTile - 1) / kTile;
 }
 
@@ -89,21 +94,21 @@ void RecurrentLayer<T>::Impl::pack_forward(const RecurrentParams<const T>& w) {
         }
       }
     }
-    pack_panel(g, p, g.recurrent_offset, g.recurrent_columns, w.w_hh.data(), g.hidden,
-               w_rec.data() + p * g.hidden * g.recurrent_columns, g.recurrent_columns);
+    pack_panel(g, p, g.recurrent_offset, g.recurrent_columns, w.w_hh.data(), g.state,
+               w_rec.data() + p * g.state * g.recurrent_columns, g.recurrent_columns);
   });
 }
 
 template <class T>
 void RecurrentLayer<T>::Impl::pack_backward(const RecurrentParams<const T>& w) {
   if (w_rec_back.count() == 0)
-    w_rec_back = Tensor<T>({g.hidden_blocks, g.panels, g.recurrent_columns, kTile});
+    w_rec_back = Tensor<T>({g.state_blocks, g.panels, g.recurrent_columns, kTile});
   if (w_in_back.count() == 0 && !spec.ids)
     w_in_back = Tensor<T>({g.input_blocks, g.panels, g.input_columns, kTile});
   executor.run(static_cast<int>(g.panels), [&](int part) {
     const Dim p = part;
-    for (Dim q = 0; q < g.hidden_blocks; ++q)
-      pack_block(g, p, g.recurrent_offset, g.recurrent_columns, w.w_hh.data(), g.hidden, q * kTile,
+    for (Dim q = 0; q < g.state_blocks; ++q)
+      pack_block(g, p, g.recurrent_offset, g.recurrent_columns, w.w_hh.data(), g.state, q * kTile,
                  w_rec_back.data() + (q * g.panels + p) * g.recurrent_columns * kTile);
     if (spec.ids) return;
     for (Dim q = 0; q < g.input_blocks; ++q)
@@ -132,12 +137,18 @@ void RecurrentLayer<T>::Impl::unpack_rows(const T* from, Dim panel, Dim offset, 
   }
 }
 
-// b_ih takes the columns of the input product, b_hh those of the recurrent one.
+// b_ih takes the columns of the input product, b_hh those of the recurrent one. `tiles` are in the
+// order of groups.
 template <class T>
-void RecurrentLayer<T>::Impl::unpack_bias(const T* tiles, Dim rows, Dim panel,
+void RecurrentLayer<T>::Impl::unpack_bias(const T* tiles, const Lengths& lengths, Dim panel,
                                           const Backward& b) const {
-  alignas(64) T total[kTile];
-  kernels<T>().column_sums(tiles, rows, kTile, total);
+  alignas(64) T total[kTile], more[kTile];
+  for (const Lengths::Group& group : lengths.groups()) {
+    const bool first = group.place == 0;
+    kernels<T>().column_sums(tiles, group.rows(), kTile, first ? total : more);
+    if (!first) kernels<T>().add(total, more, kTile, total);
+    tiles += group.rows() * kTile;
+  }
   const auto put = [&](T& to, T value) {
     to = b.mode == GradientMode::kAdd ? to + value : value;
   };
@@ -154,7 +165,8 @@ void RecurrentLayer<T>::Impl::unpack_bias(const T* tiles, Dim rows, Dim panel,
   template void RecurrentLayer<T>::Impl::pack_backward(const RecurrentParams<const T>&);       \
   template void RecurrentLayer<T>::Impl::unpack_rows(const T*, Dim, Dim, Dim, Dim, View<T>,    \
                                                      GradientMode) const;                      \
-  template void RecurrentLayer<T>::Impl::unpack_bias(const T*, Dim, Dim, const Backward&) const;
+  template void RecurrentLayer<T>::Impl::unpack_bias(const T*, const Lengths&, Dim,        \
+                                                     const Backward&) const;
 RONDO_INSTANTIATE(float)
 RONDO_INSTANTIATE(double)
 #undef RONDO_INSTANTIATE

@@ -21,6 +21,11 @@ struct RecurrentCase {
   std::string name;
   RecurrentSpec spec;
   SequenceShape shape;
+  std::vector<Dim> lengths;   // of each sequence; empty: shape.steps for all
+
+  [[nodiscard]] Lengths packed() const {
+    return lengths.empty() ? Lengths::all_equal(shape.steps, shape.batch) : Lengths(lengths);
+  }
 };
 
 inline std::string cell_name(Cell cell) {
@@ -38,7 +43,12 @@ inline std::vector<RecurrentCase> gradient_cases() {
     all.push_back({cell_name(cell) + "_dense", {cell, 5, 7, false}, {4, 3}});
     all.push_back({cell_name(cell) + "_ids", {cell, 6, 18, true}, {3, 2}});
     all.push_back({cell_name(cell) + "_single", {cell, 1, 3, false}, {2, 1}});
+    all.push_back({cell_name(cell) + "_lengths", {cell, 3, 5, false}, {4, 4}, {2, 4, 1, 4}});
+    all.push_back({cell_name(cell) + "_lengths_ids", {cell, 4, 5, true}, {3, 3}, {1, 3, 2}});
   }
+  all.push_back({"lstm_projected", {Cell::kLstm, 5, 18, false, 4}, {3, 2}});
+  all.push_back({"lstm_projected_ids", {Cell::kLstm, 6, 7, true, 3}, {3, 2}});
+  all.push_back({"lstm_projected_lengths", {Cell::kLstm, 3, 5, false, 2}, {3, 3}, {3, 1, 2}});
   return all;
 }
 
@@ -51,7 +61,11 @@ inline std::vector<RecurrentCase> pass_cases() {
     all.push_back({cell_name(cell) + "_ragged", {cell, 100, 130, false}, {7, 13}});
     all.push_back({cell_name(cell) + "_ids", {cell, 65, 128, true}, {12, 50}});
     all.push_back({cell_name(cell) + "_one", {cell, 17, 33, false}, {1, 1}});
+    all.push_back({cell_name(cell) + "_lengths", {cell, 70, 40, false}, {40, 9},
+                   {7, 40, 13, 40, 1, 13, 39, 22, 13}});
   }
+  all.push_back({"lstm_projected", {Cell::kLstm, 100, 130, false, 70}, {7, 13}});
+  all.push_back({"lstm_projected_lengths", {Cell::kLstm, 30, 80, false, 20}, {9, 4}, {9, 2, 9, 5}});
   return all;
 }
 
@@ -119,21 +133,23 @@ struct RowProblem {
 template <class T>
 struct RecurrentProblem {
   explicit RecurrentProblem(const RecurrentCase& c, std::uint64_t seed = 1)
-      : spec(c.spec), shape(c.shape) {
-    const Dim rows = gate_count(spec.cell) * spec.hidden, all = shape.steps * shape.batch;
+      : spec(c.spec), shape(c.shape), lengths(c.packed()) {
+    const Dim rows = gate_count(spec.cell) * spec.hidden, all = lengths.rows();
+    const Dim state = spec.state();
     const double bound = spec.hidden > 200 ? 0.05 : 0.4;
     draw(w_ih, {rows, spec.inputs}, bound, seed, 0);
-    draw(w_hh, {rows, spec.hidden}, bound, seed, 1);
+    draw(w_hh, {rows, state}, bound, seed, 1);
     draw(b_ih, {rows}, bound, seed, 2);
     draw(b_hh, {rows}, bound, seed, 3);
-    if (!spec.ids) draw(x, {shape.steps, shape.batch, spec.inputs}, 1, seed, 4);
-    draw(h0, {shape.batch, spec.hidden}, 1, seed, 5);
+    if (!spec.ids) draw(x, {all, spec.inputs}, 1, seed, 4);
+    draw(h0, {shape.batch, state}, 1, seed, 5);
     draw(c0, {shape.batch, spec.hidden}, 1, seed, 6);
-    draw(dy, {shape.steps, shape.batch, spec.hidden}, 1, seed, 7);
-    draw(dh_last, {shape.batch, spec.hidden}, 1, seed, 8);
+    draw(dy, {all, state}, 1, seed, 7);
+    draw(dh_last, {shape.batch, state}, 1, seed, 8);
     draw(dc_last, {shape.batch, spec.hidden}, 1, seed, 9);
+    if (spec.projection > 0) draw(w_hr, {state, spec.hidden}, bound, seed, 11);
     if (spec.ids) {
-      ids = Tensor<std::int32_t>({shape.steps, shape.batch});
+      ids = Tensor<std::int32_t>({all});
       for (Dim i = 0; i < all; ++i)
         ids[i] = static_cast<std::int32_t>(
             random_bits({seed, 0, 0, 10}, static_cast<std::uint64_t>(i)) %
@@ -141,13 +157,15 @@ struct RecurrentProblem {
     } else {
       dx = Tensor<T>(x.shape());
     }
-    for (auto* t : {&h_last, &c_last, &dh_first, &dc_first}) *t = Tensor<T>(h0.shape());
+    for (auto* t : {&h_last, &dh_first}) *t = Tensor<T>(h0.shape());
+    for (auto* t : {&c_last, &dc_first}) *t = Tensor<T>(c0.shape());
+    g_hr = Tensor<T>(w_hr.shape());
     g_ih = Tensor<T>(w_ih.shape()), g_hh = Tensor<T>(w_hh.shape());
     gb_ih = Tensor<T>(b_ih.shape()), gb_hh = Tensor<T>(b_hh.shape());
   }
 
   [[nodiscard]] RecurrentParams<const T> weights() const {
-    return {w_ih.view(), w_hh.view(), b_ih.view(), b_hh.view()};
+    return {w_ih.view(), w_hh.view(), b_ih.view(), b_hh.view(), w_hr.view()};
   }
   [[nodiscard]] RecurrentInput<T> input() const { return {x.view(), ids.view()}; }
   [[nodiscard]] bool lstm() const { return spec.cell == Cell::kLstm; }
@@ -162,12 +180,12 @@ struct RecurrentProblem {
     layer.backward({.x = input(), .dy = dy,
                     .dlast = {dh_last, lstm() ? View<const T>(dc_last) : View<const T>()},
                     .dx = dx, .dfirst = {dh_first, lstm() ? dc_first.view() : View<T>()},
-                    .grads = {g_ih, g_hh, gb_ih, gb_hh}, .mode = mode},
+                    .grads = {g_ih, g_hh, gb_ih, gb_hh, g_hr}, .mode = mode},
                    a);
   }
   void run(const Executor& executor) {
     RecurrentLayer<T> layer(spec, executor);
-    RecurrentActivations<T> a(spec, shape);
+    RecurrentActivations<T> a(spec, lengths);
     layer.pack(weights());
     forward(layer, a);
     y = Tensor<T>(dy.shape());
@@ -182,14 +200,16 @@ struct RecurrentProblem {
         {"w_hh", &g_hh}, {"b_ih", &gb_ih}, {"b_hh", &gb_hh}};
     if (lstm()) all.insert(all.end(), {{"c_last", &c_last}, {"dc_first", &dc_first}});
     if (!spec.ids) all.push_back({"dx", &dx});
+    if (spec.projection > 0) all.push_back({"w_hr", &g_hr});
     return all;
   }
 
   RecurrentSpec spec;
   SequenceShape shape;
-  Tensor<T> w_ih, w_hh, b_ih, b_hh, x, h0, c0, dy, dh_last, dc_last;
+  Lengths lengths;
+  Tensor<T> w_ih, w_hh, b_ih, b_hh, w_hr, x, h0, c0, dy, dh_last, dc_last;
   Tensor<std::int32_t> ids;
-  Tensor<T> y, h_last, c_last, dx, dh_first, dc_first, g_ih, g_hh, gb_ih, gb_hh;
+  Tensor<T> y, h_last, c_last, dx, dh_first, dc_first, g_ih, g_hh, gb_ih, gb_hh, g_hr;
 };
 
 }  // namespace rondo::ops::cases

@@ -22,7 +22,7 @@ double objective(RecurrentProblem<double>& p, RecurrentLayer<double>& layer,
   for (Dim i = 0; i < p.dy.count(); ++i) sum += a.y()[i] * p.dy[i];
   for (Dim i = 0; i < p.h0.count(); ++i) sum += p.h_last[i] * p.dh_last[i];
   if (p.lstm())
-    for (Dim i = 0; i < p.h0.count(); ++i) sum += p.c_last[i] * p.dc_last[i];
+    for (Dim i = 0; i < p.c0.count(); ++i) sum += p.c_last[i] * p.dc_last[i];
   return sum;
 }
 
@@ -33,12 +33,13 @@ TEST_P(GradientTest, EqualsCentralDifferences) {
   RecurrentProblem<double> p(GetParam());
   p.run(executor);
   RecurrentLayer<double> layer(p.spec, executor);
-  RecurrentActivations<double> a(p.spec, p.shape);
+  RecurrentActivations<double> a(p.spec, p.lengths);
   std::vector<std::pair<Tensor<double>*, Tensor<double>*>> pairs = {
       {&p.w_ih, &p.g_ih}, {&p.w_hh, &p.g_hh}, {&p.b_ih, &p.gb_ih},
       {&p.b_hh, &p.gb_hh}, {&p.h0, &p.dh_first}};
   if (p.lstm()) pairs.push_back({&p.c0, &p.dc_first});
   if (!p.spec.ids) pairs.push_back({&p.x, &p.dx});
+  if (p.spec.projection > 0) pairs.push_back({&p.w_hr, &p.g_hr});
   int which = 0;
   for (const auto& [value, gradient] : pairs) {
     for (Dim i = 0; i < value->count(); ++i) {
