@@ -57,8 +57,8 @@ struct RecurrentState {
   View<T> h, c;
 };
 
-// Either dense [T,N,I] or ids [T,N], as the spec says; packed: [rows,I] or [rows]. The caller keeps it unchanged until
-// backward is done.
+// Either dense [T,N,I] or ids [T,N], as the spec says; packed: [rows,I] or [rows]. The caller
+// keeps it unchanged until backward is done.
 template <class T>
 struct RecurrentInput {
   View<const T> dense;

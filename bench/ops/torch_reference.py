@@ -10,7 +10,7 @@ import sys
 
 import torch
 
-STEPS, BATCH, INPUTS, HIDDEN = 3, 2, 3, 5
+STEPS, BATCH, INPUTS, HIDDEN, PROJECTION = 3, 2, 3, 5, 2
 
 
 def philox(counter, key):
@@ -34,30 +34,42 @@ def draw(shape, bound, number, seed=1):
     return rounded.to(torch.float64).reshape(shape)
 
 
-def figures(kind):
-    gates = {"lstm": 4, "gru": 3}.get(kind, 1)
+PARAMETERS = {"weight_ih_l0": ("w_ih", 0), "weight_hh_l0": ("w_hh", 1), "bias_ih_l0": ("b_ih", 2),
+              "bias_hh_l0": ("b_hh", 3), "weight_hr_l0": ("w_hr", 11)}
+
+
+def figures(kind, projection=0, both_ways=False):
+    """Direction d draws its weights and states with seed d + 1."""
+    options = {"dtype": torch.float64, "bidirectional": both_ways}
     if kind in ("tanh", "relu"):
-        net = torch.nn.RNN(INPUTS, HIDDEN, nonlinearity=kind, dtype=torch.float64)
+        net = torch.nn.RNN(INPUTS, HIDDEN, nonlinearity=kind, **options)
     else:
-        net = getattr(torch.nn, kind.upper())(INPUTS, HIDDEN, dtype=torch.float64)
-    rows = gates * HIDDEN
-    with torch.no_grad():
-        net.weight_ih_l0.copy_(draw([rows, INPUTS], 0.4, 0))
-        net.weight_hh_l0.copy_(draw([rows, HIDDEN], 0.4, 1))
-        net.bias_ih_l0.copy_(draw([rows], 0.4, 2))
-        net.bias_hh_l0.copy_(draw([rows], 0.4, 3))
+        if projection:
+            options["proj_size"] = projection
+        net = getattr(torch.nn, kind.upper())(INPUTS, HIDDEN, **options)
+    ways, state = 2 if both_ways else 1, projection or HIDDEN
+    gradients = {}
+    for name, value in net.named_parameters():
+        seed = 2 if name.endswith("_reverse") else 1
+        ours, number = PARAMETERS[name.removesuffix("_reverse")]
+        with torch.no_grad():
+            value.copy_(draw(list(value.shape), 0.4, number, seed))
+        gradients[ours + "_reverse" * (seed == 2)] = value
+
+    def states(width, number):
+        return torch.cat([draw([1, BATCH, width], 1, number, seed + 1) for seed in range(ways)])
+
     x = draw([STEPS, BATCH, INPUTS], 1, 4).requires_grad_()
-    h0, c0 = draw([1, BATCH, HIDDEN], 1, 5), draw([1, BATCH, HIDDEN], 1, 6)
-    dy = draw([STEPS, BATCH, HIDDEN], 1, 7)
-    dh, dc = draw([1, BATCH, HIDDEN], 1, 8), draw([1, BATCH, HIDDEN], 1, 9)
+    h0, c0 = states(state, 5), states(HIDDEN, 6)
+    dy = draw([STEPS, BATCH, ways * state], 1, 7, 3 if both_ways else 1)
+    dh, dc = states(state, 8), states(HIDDEN, 9)
     if kind == "lstm":
         y, (h, c) = net(x, (h0, c0))
         ((y * dy).sum() + (h * dh).sum() + (c * dc).sum()).backward()
     else:
         y, h = net(x, h0)
         ((y * dy).sum() + (h * dh).sum()).backward()
-    return {"y": y, "dx": x.grad, "w_ih": net.weight_ih_l0.grad, "w_hh": net.weight_hh_l0.grad,
-            "b_ih": net.bias_ih_l0.grad, "b_hh": net.bias_hh_l0.grad}
+    return {"y": y, "dx": x.grad} | {name: value.grad for name, value in gradients.items()}
 
 
 def main():
@@ -67,11 +79,20 @@ def main():
     print("#include <string>\n#include <vector>\n")
     print("namespace rondo::ops::torch_figures {\n")
     print(f"inline constexpr int kSteps = {STEPS}, kBatch = {BATCH};")
-    print(f"inline constexpr int kInputs = {INPUTS}, kHidden = {HIDDEN};\n")
+    print(f"inline constexpr int kInputs = {INPUTS}, kHidden = {HIDDEN};")
+    print(f"inline constexpr int kProjection = {PROJECTION};   // of the cases named so\n")
     print("struct Figure {\n  std::string cell, tensor;\n  std::vector<double> values;\n};\n")
     print("inline const std::vector<Figure> kFigures = {")
-    for kind in ("tanh", "relu", "lstm", "gru"):
-        for name, tensor in figures(kind).items():
+    cases = [(kind, figures(kind)) for kind in ("tanh", "relu", "lstm", "gru")]
+    cases.append(("lstm_projected", figures("lstm", PROJECTION)))
+    both = [("lstm", 0), ("gru", 0), ("lstm", PROJECTION)]
+    for kind, projection in both:
+        tensors = figures(kind, projection, True)
+        kept = [name for name in tensors if name in ("y", "dx") or name.endswith("_reverse")]
+        cases.append((kind + "_projected" * (projection > 0) + "_both",
+                      {name: tensors[name] for name in kept}))
+    for kind, tensors in cases:
+        for name, tensor in tensors.items():
             numbers = [f"{v:.9g}" for v in tensor.detach().flatten().tolist()]
             print(f'    {{"{kind}", "{name}", {{')
             line = "       "

@@ -97,6 +97,10 @@ std::string hashes(int threads) {
     std::uint64_t h = 0;
     for (const auto& [name, tensor] : p.results()) h = hash_of(h, *tensor);
     text += c.name + " " + std::to_string(h) + "\n";
+    cases::BidirectionalProblem<float> both(c);
+    both.run(executor);
+    for (const auto& [name, tensor] : both.results()) h = hash_of(h, *tensor);
+    text += c.name + " both ways " + std::to_string(h) + "\n";
   }
   text += "rows " + std::to_string(hash_rows(executor)) + "\n";
   text += "head " + std::to_string(hash_head(executor)) + "\n";

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include <rondo/ops/bidirectional.h>
 #include <rondo/ops/executor.h>
 #include <rondo/ops/layer_norm.h>
 #include <rondo/ops/random.h>
@@ -210,6 +211,54 @@ struct RecurrentProblem {
   Tensor<T> w_ih, w_hh, b_ih, b_hh, w_hr, x, h0, c0, dy, dh_last, dc_last;
   Tensor<std::int32_t> ids;
   Tensor<T> y, h_last, c_last, dx, dh_first, dc_first, g_ih, g_hh, gb_ih, gb_hh, g_hr;
+};
+
+// Both directions: weights and states from two problems, x from the first, dy of its own.
+template <class T>
+struct BidirectionalProblem {
+  explicit BidirectionalProblem(const RecurrentCase& c)
+      : ways{RecurrentProblem<T>(c, 1), RecurrentProblem<T>(c, 2)} {
+    draw(dy, {rows(), 2 * c.spec.state()}, 1, 3, 7);
+    y = Tensor<T>(dy.shape());
+  }
+  [[nodiscard]] Dim rows() const { return ways[0].lengths.rows(); }
+
+  void forward(BidirectionalLayer<T>& layer, BidirectionalActivations<T>& a) {
+    layer.pack({ways[0].weights(), ways[1].weights()});
+    layer.forward(ways[0].input(), {first(0), first(1)}, a, {last(0), last(1)});
+    std::copy_n(a.y().data(), y.count(), y.data());
+  }
+  void run(const Executor& executor) {
+    BidirectionalLayer<T> layer(ways[0].spec, executor);
+    BidirectionalActivations<T> a(ways[0].spec, ways[0].lengths);
+    forward(layer, a);
+    layer.backward({.x = ways[0].input(), .dy = dy, .dlast = {dlast(0), dlast(1)},
+                    .dx = ways[0].dx, .dfirst = {dfirst(0), dfirst(1)},
+                    .grads = {grads(0), grads(1)}},
+                   a);
+  }
+  std::vector<std::pair<std::string, Tensor<T>*>> results() {
+    std::vector<std::pair<std::string, Tensor<T>*>> all = {{"y", &y}};
+    for (int w = 0; w < 2; ++w) {
+      for (const auto& [name, tensor] : ways[w].results())
+        if (std::string(name) != "y" && !(w == 1 && std::string(name) == "dx"))
+          all.push_back({name + std::string(w == 1 ? "_reverse" : ""), tensor});
+    }
+    return all;
+  }
+
+  RecurrentState<const T> first(int w) { return {ways[w].h0, c_of(w, ways[w].c0)}; }
+  RecurrentState<T> last(int w) { return {ways[w].h_last, c_of(w, ways[w].c_last)}; }
+  RecurrentState<const T> dlast(int w) { return {ways[w].dh_last, c_of(w, ways[w].dc_last)}; }
+  RecurrentState<T> dfirst(int w) { return {ways[w].dh_first, c_of(w, ways[w].dc_first)}; }
+  RecurrentParams<T> grads(int w) {
+    auto& p = ways[w];
+    return {p.g_ih, p.g_hh, p.gb_ih, p.gb_hh, p.g_hr};
+  }
+  View<T> c_of(int w, Tensor<T>& c) { return ways[w].lstm() ? c.view() : View<T>(); }
+
+  RecurrentProblem<T> ways[2];
+  Tensor<T> dy, y;
 };
 
 }  // namespace rondo::ops::cases
