@@ -86,12 +86,30 @@ void Node::on_file_written(TimeNs now, const std::string& hash, bool ok, Effects
   take_files(step);
 }
 
+namespace {
+// A file is asked for by its content hash; a user knows its name.
+std::string with_names(const JobSpec& job, std::string text) {
+  const auto name = [&text](const std::string& hash, const std::string& name_of) {
+    for (const std::string& form : {hash, hash.substr(0, 16)})
+      for (std::size_t at = 0; !form.empty() && (at = text.find(form, at)) != std::string::npos;
+           at += name_of.size())
+        text.replace(at, form.size(), name_of);
+  };
+  name(job.executable_hash, job.executable_name);
+  for (const std::string& line : job.libraries)
+    if (const std::size_t blank = line.find(' '); blank != std::string::npos)
+      name(line.substr(0, blank), line.substr(blank + 1));
+  return text;
+}
+}  // namespace
+
 void Node::take_files(Step& step) {
   for (const JobFiles::Done& done : files_.take_done()) {
     const auto it = jobs_.find(done.job);
     if (it == jobs_.end() || it->second.state != Job::State::kFetching) continue;
     if (done.failure) {
-      job_failed(step, it->second, *done.failure);
+      const Job& job = it->second;
+      job_failed(step, it->second, {done.failure->code, with_names(job.spec, done.failure->text)});
     } else {
       job_ready(step, it->second);
     }

@@ -18,6 +18,7 @@
 #include <rondo/exec/worker_start.h>
 #include <rondo/host/fd_watch.h>
 #include <rondo/host/find_cluster.h>
+#include <rondo/host/interrupts.h>
 #include <rondo/host/local_cluster.h>
 #include <rondo/host/process_host.h>
 #include <rondo/host/worker_start.h>
@@ -109,6 +110,7 @@ class HostEngine final : public Engine {
                              .token = token,
                              .registry = &registry,
                              .label = "driver"});
+    if (cluster_) interrupts_ = std::make_unique<host::Interrupts>([this] { end_at_once(); });
     or_throw(process_->connect(seconds(5)));
     const store::Image image = or_throw(store::capture_image());
     core::JobSpec job = describe_job(registry, argc, argv, image);
@@ -119,6 +121,7 @@ class HostEngine final : public Engine {
   }
 
   ~HostEngine() override {
+    interrupts_.reset();
     watch_.reset();
     process_->stop("the Runtime ended");
     process_.reset();
@@ -128,6 +131,13 @@ class HostEngine final : public Engine {
   Client& client() override { return *process_; }
 
  private:
+  // On the thread of interrupts_. Threads that wait in get stay where they are: the process is
+  // over before they learn of it.
+  void end_at_once() {
+    process_->freeze();
+    cluster_.reset();
+  }
+
   void watch_node() {
     node_pidfd_ = exec::open_pidfd(static_cast<pid_t>(process_->node_pid()));
     if (node_pidfd_.get() < 0) return process_->lose_node();
@@ -139,6 +149,7 @@ class HostEngine final : public Engine {
   std::unique_ptr<ProcessHost> process_;
   OwnedFd node_pidfd_;
   std::unique_ptr<host::FdWatch> watch_;
+  std::unique_ptr<host::Interrupts> interrupts_;  // last: ends first
 };
 
 // A worker ends with its node, also when the kernel's signal was lost.

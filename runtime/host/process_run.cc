@@ -153,15 +153,28 @@ class ProcessHost::Sink final : public detail::ResultSink {
       outcome_.bytes.resize(bytes);
       return outcome_.bytes;
     }
-    auto writable = host_.grant(bytes, outcome_.stored);
+    auto writable = grant(bytes);
     outcome_.status = core::ReplyStatus::kStored;
     keep_ = std::move(writable.keep);
     return writable.bytes;
   }
 
+  // Why the store took no result: then that, and not the body, has failed.
+  [[nodiscard]] std::optional<ErrorCode> refused() const { return refused_; }
+
  private:
+  store::ExtentClient::Writable grant(std::size_t bytes) {
+    try {
+      return host_.grant(bytes, outcome_.stored);
+    } catch (const Error& error) {
+      refused_ = error.code();
+      throw;
+    }
+  }
+
   ProcessHost& host_;
   core::Outcome& outcome_;
+  std::optional<ErrorCode> refused_;
   std::shared_ptr<const void> keep_;
 };
 
@@ -222,6 +235,7 @@ core::Outcome ProcessHost::carry_out(const core::Incoming& call, std::span<const
     outcome = {};
     outcome.status = core::ReplyStatus::kFailed;
     outcome.failure = failure_of_exception(what);
+    if (sink.refused()) outcome.failure.code = *sink.refused();
   }
   return outcome;
 }

@@ -13,6 +13,8 @@
 #include <string>
 #include <vector>
 
+#include "private_test.h"
+
 // The public surface against real worker processes of a private cluster, some of them killed.
 
 using namespace std::chrono_literals;
@@ -45,15 +47,14 @@ std::vector<double> ramp(std::size_t n) {
   std::iota(out.begin(), out.end(), 0.0);
   return out;
 }
-long fib(rondo::Context& rt, int n) {
-  if (n < 2) return n;
-  const auto a = rt.submit(fib, n - 1);
-  const auto b = rt.submit(fib, n - 2);
-  return rt.get(a) + rt.get(b);
-}
 rondo::Ref<int> nested(rondo::Context& rt, int n) { return rt.submit(twice, n); }
 int read_ref(rondo::Context& rt, rondo::Ref<int> ref) { return rt.get(ref); }
 void nothing() {}
+std::string stdin_of_a_worker() {
+  char path[256] = "";
+  const ssize_t n = ::readlink("/proc/self/fd/0", path, sizeof path - 1);
+  return n > 0 ? path : "none";
+}
 int add3(int a, int b, int c) { return a + b + c; }
 
 struct Counter {
@@ -67,6 +68,15 @@ struct Counter {
 struct Fragile {
   explicit Fragile(bool breaks) {
     if (breaks) throw std::runtime_error("no such model");
+  }
+  int ok() { return 1; }
+};
+
+// Leaves a line each time it is born, and never lives.
+struct Stillborn {
+  explicit Stillborn(std::string diary) {
+    std::ofstream(diary, std::ios::app) << "born\n";
+    throw std::runtime_error("the weights are of another shape");
   }
   int ok() { return 1; }
 };
@@ -88,33 +98,26 @@ int call_actor(rondo::Context& rt, rondo::Actor<Counter> counter, int n) {
 void fill(rondo::Registry& registry) {
   registry.task("twice", twice).task("norm", norm).task("fails", fails).task("my_pid", my_pid);
   registry.task("die", die).task("die_once", die_once).task("sum_span", sum_span);
-  registry.task("ramp", ramp).task("fib", fib).task("nested", nested).task("read_ref", read_ref);
+  registry.task("ramp", ramp).task("nested", nested).task("read_ref", read_ref);
   registry.task("nothing", nothing).task("call_actor", call_actor).task("add3", add3);
   registry.actor<Counter, int>("Counter")
       .method("add", &Counter::add)
       .method("pid", &Counter::pid)
       .method("crash", &Counter::crash);
+  registry.task("stdin", stdin_of_a_worker);
   registry.actor<Fragile, bool>("Fragile").method("ok", &Fragile::ok);
+  registry.actor<Stillborn, std::string>("Stillborn").method("ok", &Stillborn::ok);
   registry.actor<Ring, std::string>("Ring").method("join", &Ring::join).method("go", &Ring::go);
 }
 
-class EngineTest : public ::testing::Test {
+using rondo::system_test::error_of;
+
+class EngineTest : public rondo::system_test::PrivateTest {
  protected:
   EngineTest() {
     fill(registry);
     rt = std::make_unique<rondo::Runtime>(g_argc, g_argv, registry);
   }
-  template <class F>
-  static std::string error_of(F&& f) {
-    try {
-      f();
-    } catch (const rondo::Error& error) {
-      return std::string(rondo::to_string(error.code())) + ": " + error.what();
-    }
-    return "no error";
-  }
-  rondo::Registry registry;
-  std::unique_ptr<rondo::Runtime> rt;
 };
 
 TEST_F(EngineTest, SubmitsATaskToAnotherProcessAndGetsItsResult) {
@@ -213,6 +216,40 @@ TEST_F(EngineTest, AConstructorThatThrowsKillsTheActorInWords) {
   EXPECT_NE(text.find("no such model"), std::string::npos) << text;
 }
 
+TEST_F(EngineTest, AConstructorThatThrowsAtEveryRestartSpendsTheBudgetAndSaysSo) {
+  const std::string diary = home_.scratch() + "/diary";
+  const auto still = rt->spawn<Stillborn>({.name = "s", .max_restarts = 2}, diary);
+  const std::string text = error_of([&] { rt->get(still.call(&Stillborn::ok), 30s); });
+  EXPECT_NE(text.find("ActorDied"), std::string::npos) << text;
+  EXPECT_NE(text.find("Stillborn"), std::string::npos) << text;
+  EXPECT_NE(text.find("the weights are of another shape"), std::string::npos) << text;
+  EXPECT_NE(text.find("after 2 restarts"), std::string::npos) << text;
+  std::ifstream lines(diary);
+  int born = 0;
+  for (std::string line; std::getline(lines, line);) ++born;
+  EXPECT_EQ(born, 3);
+  const std::string later = error_of([&] { rt->get(still.call(&Stillborn::ok), 20s); });
+  EXPECT_NE(later.find("the weights are of another shape"), std::string::npos) << later;
+}
+
+TEST_F(EngineTest, AnActorCalledAfterItsDeathSaysWhoItWasAndWhatItDiedOf) {
+  const auto counter = rt->spawn<Counter>({.name = "mortal"}, 0);
+  const int pid = rt->get(counter.call(&Counter::pid), 20s);
+  ::kill(pid, SIGKILL);
+  const std::string first = error_of([&] { rt->get(counter.call(&Counter::crash), 20s); });
+  EXPECT_NE(first.find("ActorDied"), std::string::npos) << first;
+  const std::string text = error_of([&] { rt->get(counter.call(&Counter::pid), 20s); });
+  EXPECT_NE(text.find("ActorDied"), std::string::npos) << text;
+  EXPECT_NE(text.find("mortal"), std::string::npos) << text;
+  EXPECT_NE(text.find("SIGKILL"), std::string::npos) << text;
+  const std::string found = error_of([&] { (void)rt->find<Counter>("mortal"); });
+  EXPECT_NE(found.find("NotFound"), std::string::npos) << found;
+}
+
+TEST_F(EngineTest, AWorkerReadsNothingFromTheDriversStdin) {
+  EXPECT_EQ(rt->get(rt->submit(stdin_of_a_worker), 20s), "/dev/null");
+}
+
 TEST_F(EngineTest, KillEndsAnActorForGood) {
   const auto counter = rt->spawn<Counter>({.max_restarts = 9}, 0);
   rt->get(counter.call(&Counter::add, 1), 20s);
@@ -229,21 +266,6 @@ TEST_F(EngineTest, ATaskMaySubmitAndPassRefsOn) {
   EXPECT_EQ(rt->get(inner, 20s), 8);
   EXPECT_EQ(rt->get(rt->submit(read_ref, rt->put(33)), 20s), 33);
   EXPECT_EQ(rt->get(rt->submit(read_ref, inner), 20s), 8);
-}
-
-TEST_F(EngineTest, RecursiveTasksWaitForOneAnother) {
-  EXPECT_EQ(rt->get(rt->submit(fib, 12), 60s), 144);
-}
-
-TEST_F(EngineTest, ACycleOfWaitsFailsInWords) {
-  const auto a = rt->spawn<Ring>({.name = "ring-a"}, std::string("a"));
-  const auto b = rt->spawn<Ring>({.name = "ring-b"}, std::string("b"));
-  rt->get(a.call(&Ring::join, b), 20s);
-  rt->get(b.call(&Ring::join, a), 20s);
-  EXPECT_EQ(rt->get(a.call(&Ring::go, 1), 20s), 1);
-  const std::string text = error_of([&] { rt->get(a.call(&Ring::go, 2), 20s); });
-  EXPECT_NE(text.find("Invalid"), std::string::npos) << text;
-  EXPECT_NE(text.find("Ring.go → Ring.go → Ring.go"), std::string::npos) << text;
 }
 
 TEST_F(EngineTest, LargeValuesLieInTheStoreAndAreReadInPlace) {
@@ -278,6 +300,10 @@ TEST_F(EngineTest, ASecondRuntimeIsRefused) {
   fill(other);
   const std::string text = error_of([&] { rondo::Runtime second(g_argc, g_argv, other); });
   EXPECT_NE(text.find("Invalid"), std::string::npos) << text;
+  EXPECT_EQ(rt->get(rt->submit(twice, 4), 20s), 8);  // the first does not mind
+  rt.reset();
+  rondo::Runtime later(g_argc, g_argv, other);
+  EXPECT_EQ(later.get(later.submit(twice, 5), 20s), 10);
 }
 
 TEST_F(EngineTest, AnUnknownNameIsNotFound) {
