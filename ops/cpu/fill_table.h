@@ -10,6 +10,7 @@
 #include <rondo/ops/cpu/optimizer_kernel.h>
 #include <rondo/ops/cpu/product_kernel.h>
 #include <rondo/ops/cpu/row_kernel.h>
+#include <rondo/ops/cpu/scan_kernel.h>
 
 namespace rondo::ops::RONDO_OPS_ISA {
 
@@ -44,6 +45,10 @@ void fill_table(KernelTable<typename V::T>& t, const char* name) {
   t.layer_norm_backward = layer_norm_backward<V>;
   t.dropout = dropout<V>;
   t.finite = finite<V>;
+  t.fma1 = fma1;
+  fill_scan<V, PlainCell>(t.scan[0]);
+  fill_scan<V, MinGruCell>(t.scan[1]);
+  fill_scan<V, MinLstmCell>(t.scan[2]);
   t.map = map<V>;
 }
 

@@ -98,6 +98,30 @@ struct DropoutRun {
   T* y = nullptr;                  // may be x
 };
 
+// A block of steps of h = a·h' + b for a strip of units; a and b come from up to three slots by the
+// rule of the cell (scan_kernel.h).
+enum class ScanCell : std::uint8_t { kPlain, kMinGru, kMinLstm };
+
+template <class T>
+struct ScanRun {
+  std::int64_t steps = 0, units = 0;
+  std::int64_t stride = 0;                  // between steps, in all slots
+  const T* in[3] = {};
+  T* out[3] = {};                           // opened gates, gradients; may be `in`
+  bool raw = false;                         // the gates are sums yet: open them
+  T* h = nullptr;                           // forward: written
+  const T *dy = nullptr, *h_before = nullptr;   // backward: read
+  std::int64_t h_stride = 0;                // between steps, in these three
+  T* carry = nullptr;                       // [units] in and out
+  T *product = nullptr, *local = nullptr;   // [units] the block's summary, updated; optional
+};
+
+template <class T>
+struct ScanKernels {
+  using Kernel = void (*)(const ScanRun<T>&);
+  Kernel summary = nullptr, forward = nullptr, back_summary = nullptr, backward = nullptr;
+};
+
 template <class T>
 struct KernelTable {
   const char* name = "";
@@ -118,6 +142,8 @@ struct KernelTable {
   void (*layer_norm)(const NormForward<T>&) = nullptr;
   void (*layer_norm_backward)(const NormBackward<T>&) = nullptr;
   void (*dropout)(const DropoutRun<T>&) = nullptr;
+  ScanKernels<T> scan[3];                                  // by ScanCell
+  T (*fma1)(T a, T b, T c) = nullptr;
   bool (*finite)(const T* x, std::int64_t count) = nullptr;
   void (*map)(int function, const T* x, std::int64_t count, T* out) = nullptr;   // tests: exp …
 };

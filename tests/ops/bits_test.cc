@@ -88,6 +88,16 @@ std::uint64_t hash_rows(const Executor& executor) {
   return h;
 }
 
+std::uint64_t hash_min(const Executor& executor) {
+  std::uint64_t h = 4;
+  for (const auto& c : cases::min_cases(false)) {
+    cases::MinProblem<float> p(c);
+    p.run(executor);
+    for (const auto* t : p.results()) h = hash_of(h, *t);
+  }
+  return h;
+}
+
 std::string hashes(int threads) {
   const Executor executor(threads);
   std::string text;
@@ -103,6 +113,7 @@ std::string hashes(int threads) {
     text += c.name + " both ways " + std::to_string(h) + "\n";
   }
   text += "rows " + std::to_string(hash_rows(executor)) + "\n";
+  text += "min " + std::to_string(hash_min(executor)) + "\n";
   text += "head " + std::to_string(hash_head(executor)) + "\n";
   return text + "optimizers " + std::to_string(hash_optimizers(executor)) + "\n";
 }

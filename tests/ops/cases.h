@@ -9,8 +9,10 @@
 #include <rondo/ops/bidirectional.h>
 #include <rondo/ops/executor.h>
 #include <rondo/ops/layer_norm.h>
+#include <rondo/ops/min_recurrent.h>
 #include <rondo/ops/random.h>
 #include <rondo/ops/recurrent.h>
+#include <rondo/ops/scan.h>
 
 // The one list of cases: gradient checks, parity of float and double, equal bits and the benchmark
 // run from it. Small shapes are chosen to leave a rest everywhere: hidden units that do not fill a
@@ -259,6 +261,63 @@ struct BidirectionalProblem {
 
   RecurrentProblem<T> ways[2];
   Tensor<T> dy, y;
+};
+
+// minGRU and minLSTM; the long ones cross blocks of the scan, with fewer units than a strip.
+struct MinCase {
+  std::string name;
+  MinSpec spec;
+  SequenceShape shape;
+};
+
+inline std::vector<MinCase> min_cases(bool small) {
+  std::vector<MinCase> all;
+  for (const MinCell cell : {MinCell::kMinGru, MinCell::kMinLstm}) {
+    const std::string name = cell == MinCell::kMinGru ? "min_gru" : "min_lstm";
+    all.push_back({name + "_narrow", {cell, 3, 5}, {4, 2}});
+    all.push_back({name + "_vector", {cell, 2, 18}, {3, 1}});
+    all.push_back({name + "_blocks", {cell, 1, 2}, {2 * kScanBlock + 3, 1}});
+    if (small) continue;
+    all.push_back({name + "_wide", {cell, 64, 300}, {kScanBlock + 1, 3}});
+    all.push_back({name + "_long", {cell, 20, 33}, {1500, 1}});
+  }
+  return all;
+}
+
+template <class T>
+struct MinProblem {
+  explicit MinProblem(const MinCase& c) : spec(c.spec), shape(c.shape) {
+    const Dim rows = gate_count(spec.cell) * spec.hidden;
+    draw(weight, {rows, spec.inputs}, 1, 1, 0);
+    draw(bias, {rows}, 1, 1, 1);
+    draw(x, {shape.steps, shape.batch, spec.inputs}, 1, 1, 2);
+    draw(first, {shape.batch, spec.hidden}, 1, 1, 3);
+    draw(dy, {shape.steps, shape.batch, spec.hidden}, 1, 1, 4);
+    draw(dlast, {shape.batch, spec.hidden}, 1, 1, 5);
+    for (auto* t : {&last, &dfirst}) *t = Tensor<T>(first.shape());
+    y = Tensor<T>(dy.shape()), dx = Tensor<T>(x.shape());
+    dweight = Tensor<T>(weight.shape()), dbias = Tensor<T>(bias.shape());
+  }
+  void forward(MinLayer<T>& layer, MinActivations<T>& a) {
+    layer.pack({weight, bias});
+    layer.forward(x, first, a, last);
+    std::copy_n(a.y().data(), y.count(), y.data());
+  }
+  void run(const Executor& executor) {
+    MinLayer<T> layer(spec, executor);
+    MinActivations<T> a(spec, shape);
+    forward(layer, a);
+    layer.backward({.x = x, .dy = dy, .dlast = dlast, .dx = dx, .dfirst = dfirst,
+                    .grads = {dweight, dbias}},
+                   a);
+  }
+  [[nodiscard]] std::vector<const Tensor<T>*> results() const {
+    return {&y, &last, &dx, &dfirst, &dweight, &dbias};
+  }
+
+  MinSpec spec;
+  SequenceShape shape;
+  Tensor<T> weight, bias, x, first, dy, dlast, y, last, dx, dfirst, dweight, dbias;
 };
 
 }  // namespace rondo::ops::cases

@@ -1,0 +1,118 @@
+#include <rondo/ops/min_recurrent.h>
+
+#include <algorithm>
+
+#include <rondo/ops/cpu/scan_driver.h>
+#include <rondo/ops/linear.h>
+
+namespace rondo::ops {
+
+int gate_count(MinCell cell) { return cell == MinCell::kMinGru ? 2 : 3; }
+
+template <class T>
+struct MinLayer<T>::Impl {
+  Impl(const MinSpec& s, const Executor& e)
+      : spec(s), executor(e), product(s.inputs, gate_count(s.cell) * s.hidden, e) {}
+  [[nodiscard]] ScanJob<T> job(SequenceShape, T* gates) const;
+
+  const MinSpec spec;
+  const Executor& executor;
+  LinearLayer<T> product;
+  Tensor<T> carry, scratch;
+};
+
+template <class T>
+MinActivations<T>::MinActivations(const MinSpec& spec, SequenceShape shape)
+    : shape_(shape),
+      gates_({shape.steps, shape.batch, gate_count(spec.cell) * spec.hidden}),
+      h_({shape.steps + 1, shape.batch, spec.hidden}) {
+  OPS_CHECK(shape.steps > 0 && shape.batch > 0);
+}
+
+template <class T>
+View<const T> MinActivations<T>::y() const {
+  const Dim hidden = h_.shape()[2];
+  return {h_.data() + shape_.batch * hidden, {shape_.steps, shape_.batch, hidden}};
+}
+
+template <class T>
+MinLayer<T>::MinLayer(const MinSpec& spec, const Executor& executor)
+    : impl_(std::make_unique<Impl>(spec, executor)) {}
+template <class T>
+MinLayer<T>::~MinLayer() = default;
+
+template <class T>
+void MinLayer<T>::pack(const MinParams<const T>& w, PackFor use) {
+  impl_->product.pack({w.weight, w.bias}, use);
+}
+
+template <class T>
+ScanJob<T> MinLayer<T>::Impl::job(SequenceShape shape, T* gates) const {
+  const Dim width = gate_count(spec.cell) * spec.hidden;
+  ScanJob<T> job{.cell = spec.cell == MinCell::kMinGru ? ScanCell::kMinGru : ScanCell::kMinLstm,
+                 .steps = shape.steps, .batch = shape.batch, .units = spec.hidden,
+                 .slots_row = width, .h_row = spec.hidden};
+  job.run.stride = shape.batch * width;
+  job.run.h_stride = shape.batch * spec.hidden;
+  for (int slot = 0; slot < gate_count(spec.cell); ++slot)
+    job.run.in[slot] = job.run.out[slot] = gates + slot * spec.hidden;
+  return job;
+}
+
+template <class T>
+void MinLayer<T>::forward(View<const T> x, View<const T> first, MinActivations<T>& a,
+                          View<T> last) {
+  Impl& m = *impl_;
+  const Dim state = a.shape_.batch * m.spec.hidden;
+  OPS_CHECK(x.count() == a.shape_.steps * a.shape_.batch * m.spec.inputs);
+  OPS_CHECK(a.h_.count() == (a.shape_.steps + 1) * state);
+  OPS_CHECK(first.empty() || first.count() == state);
+  m.product.forward(x, a.gates_);
+  if (first.empty()) {
+    std::fill_n(a.h_.data(), state, T(0));
+  } else {
+    std::copy_n(first.data(), state, a.h_.data());
+  }
+  ensure(m.carry, state);
+  std::copy_n(a.h_.data(), state, m.carry.data());
+  ScanJob<T> job = m.job(a.shape_, a.gates_.data());
+  job.carry = m.carry.data();
+  job.run.raw = true;
+  job.run.h = a.h_.data() + state;
+  run_scan(m.executor, job, m.scratch);
+  if (last.empty()) return;
+  OPS_CHECK(last.count() == state);
+  std::copy_n(a.h_.data() + a.shape_.steps * state, state, last.data());
+}
+
+template <class T>
+void MinLayer<T>::backward(const Backward& b, MinActivations<T>& a) {
+  Impl& m = *impl_;
+  const Dim state = a.shape_.batch * m.spec.hidden;
+  OPS_CHECK(b.dy.count() == a.shape_.steps * state);
+  OPS_CHECK(b.dlast.empty() || b.dlast.count() == state);
+  ensure(m.carry, state);
+  if (b.dlast.empty()) {
+    std::fill_n(m.carry.data(), state, T(0));
+  } else {
+    std::copy_n(b.dlast.data(), state, m.carry.data());
+  }
+  ScanJob<T> job = m.job(a.shape_, a.gates_.data());
+  job.backward = true;
+  job.carry = m.carry.data();
+  job.run.dy = b.dy.data();
+  job.run.h_before = a.h_.data();
+  run_scan(m.executor, job, m.scratch);
+  if (!b.dfirst.empty()) {
+    OPS_CHECK(b.dfirst.count() == state);
+    std::copy_n(m.carry.data(), state, b.dfirst.data());
+  }
+  m.product.backward(b.x, a.gates_.view(), b.dx, {b.grads.weight, b.grads.bias}, b.mode);
+}
+
+template class MinActivations<float>;
+template class MinActivations<double>;
+template class MinLayer<float>;
+template class MinLayer<double>;
+
+}  // namespace rondo::ops
