@@ -57,6 +57,7 @@ TEST(LengthsTest, PacksUnpacksAndReverses) {
 
 template <class T>
 void expect_row(const T* got, const T* wanted, Dim width, const char* name) {
+  if (width == 0) return;  // a cell without this state: no tensor, a null pointer
   EXPECT_EQ(0, std::memcmp(got, wanted, static_cast<std::size_t>(width) * sizeof(T))) << name;
 }
 
