@@ -32,6 +32,13 @@ void Node::on(Step& step, ProcessId from, const ObjectOpen& ask) {
     return;
   }
   if (!processes_.contains(ask.object.owner)) book_.meet(ask.object.owner, ask.owner_node);
+  if (book_.dead(ask.source.node) && !store_.holds(ask.object)) {
+    step.out.send(from, ObjectMissing{ask.request,
+                                      {ErrorCode::kObjectLost,
+                                       "nobody has a copy of object " + to_string(ask.object) +
+                                           ": " + book_.why({}, ask.source.node)}});
+    return;
+  }
   store_.open(from, job_of(from), ask, step.out);
 }
 

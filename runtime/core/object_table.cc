@@ -26,6 +26,15 @@ Place place_of(const StoredValue& stored) {
                .generation = stored.generation,
                .bytes = stored.bytes};
 }
+
+StoredValue stored_at(const Place& place) {
+  return StoredValue{.node = place.node,
+                     .node_process = place.node_peer.id,
+                     .node_address = place.node_peer.address,
+                     .extent = place.extent,
+                     .generation = place.generation,
+                     .bytes = place.bytes};
+}
 }  // namespace
 
 ObjectTable::ObjectTable(Options options, CellTable& cells, PeerBook& book, ProcessPort& port)
@@ -172,14 +181,7 @@ void ObjectTable::give(Cell& cell, const Value& value) {
     case Value::Kind::kInline:
       return fill_shared(cell, value.bytes ? value.bytes : share({}), std::move(refs));
     case Value::Kind::kStored:
-      return fill_stored(cell,
-                         StoredValue{.node = value.place.node,
-                                     .node_process = value.place.node_peer.id,
-                                     .node_address = value.place.node_peer.address,
-                                     .extent = value.place.extent,
-                                     .generation = value.place.generation,
-                                     .bytes = value.place.bytes},
-                         std::move(refs));
+      return fill_stored(cell, stored_at(value.place), std::move(refs));
     case Value::Kind::kFailed:
       return fail(cell, value.failure);
   }
@@ -191,7 +193,11 @@ void ObjectTable::on_ready(const ObjectReady& message) {
   confirm(it->second);
   std::vector<Cell*> pending;
   for (Cell* cell : it->second.cells) {
-    if (cell->pending()) pending.push_back(cell);
+    if (cell->pending()) {
+      pending.push_back(cell);
+    } else if (message.value.kind == Value::Kind::kStored && cell->extra && cell->extra->stored) {
+      *cell->extra->stored = stored_at(message.value.place);  // it lies elsewhere now
+    }
   }
   for (Cell* cell : pending) {
     give(*cell, message.value);
@@ -304,6 +310,23 @@ void ObjectTable::on_process_died(const ProcessDied& death) {
   for (auto it = lent_.begin(); it != lent_.end();) {
     it->second.holders.erase(death.process);
     it = it->second.holders.empty() ? lent_.erase(it) : std::next(it);
+  }
+}
+
+void ObjectTable::on_node_died(NodeId node) {
+  for (auto it = copies_.begin(); it != copies_.end();) {
+    std::vector<Place>& places = it->second;
+    std::erase_if(places, [&](const Place& place) { return place.node == node; });
+    Cell* cell = cells_.find(it->first.index, it->first.generation);
+    const bool lay_there =
+        cell != nullptr && cell->extra && cell->extra->stored && cell->extra->stored->node == node;
+    if (lay_there && !places.empty()) {
+      *cell->extra->stored = stored_at(places.front());
+      places.erase(places.begin());
+      if (const auto lent = lent_.find(it->first); lent != lent_.end())
+        for (const ProcessId holder : lent->second.holders) answer(holder, *cell);
+    }
+    it = places.empty() ? copies_.erase(it) : std::next(it);
   }
 }
 

@@ -65,6 +65,7 @@ class ObjectTable {
   void on_ready(const ObjectReady&);
   void on_copied(const ObjectCopied&);
   void on_process_died(const ProcessDied&);   // Requires: it names a process.
+  void on_node_died(NodeId);   // our objects that lay there: their copies take their place
   void lose_all(const Failure&);  // the Runtime ends: no borrowed ref stays pending
 
   // Owners that have not confirmed one of our holds: each with its node, once.

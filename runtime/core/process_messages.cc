@@ -186,6 +186,7 @@ void Process::on_died(TimeNs now, const ProcessDied& death) {
     if (book_.bury(process, death.cause))
       process_died(now, {process, death.node, 0, death.cause, {{ProcessId{}, UINT64_MAX}}});
   }
+  objects_.on_node_died(death.node);
 }
 
 void Process::process_died(TimeNs now, const ProcessDied& death) {

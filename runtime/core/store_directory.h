@@ -61,6 +61,7 @@ class StoreDirectory {
 
   [[nodiscard]] std::uint64_t bytes_reserved() const { return reserved_; }
   [[nodiscard]] std::size_t objects() const { return objects_.size(); }
+  [[nodiscard]] bool holds(ObjectId object) const { return objects_.contains(object); }
   [[nodiscard]] Listing listing(const std::string& node_name) const;
   void check_invariants() const;
 

@@ -155,7 +155,7 @@ class ProcessHost final : public detail::Client, private core::ProcessPort, priv
   void idle();                // [role] until there is something to execute
   void execute(core::RunId);  // without the role; comes back with it
   core::Outcome carry_out(const core::Incoming&, std::span<const CellRef> refs);
-  core::Failure failure_of_exception(const std::string& what);
+  core::Failure failure_of_exception(const std::string& what, bool by_body);
   [[nodiscard]] const detail::Entries& entries() const;
   void construct_actor(const core::CreateActor&);
   std::vector<detail::ArgumentView> read_arguments(ByteView payload, const SharedBytes& frame,

@@ -159,22 +159,20 @@ class ProcessHost::Sink final : public detail::ResultSink {
     return writable.bytes;
   }
 
-  // Why the store took no result: then that, and not the body, has failed.
-  [[nodiscard]] std::optional<ErrorCode> refused() const { return refused_; }
+  // The store took no result: then that, and not the body, has failed.
+  [[nodiscard]] bool refused() const { return refused_; }
 
  private:
   store::ExtentClient::Writable grant(std::size_t bytes) {
-    try {
-      return host_.grant(bytes, outcome_.stored);
-    } catch (const Error& error) {
-      refused_ = error.code();
-      throw;
-    }
+    refused_ = true;
+    auto writable = host_.grant(bytes, outcome_.stored);
+    refused_ = false;
+    return writable;
   }
 
   ProcessHost& host_;
   core::Outcome& outcome_;
-  std::optional<ErrorCode> refused_;
+  bool refused_ = false;
   std::shared_ptr<const void> keep_;
 };
 
@@ -220,6 +218,7 @@ std::vector<detail::ArgumentView> ProcessHost::read_arguments(ByteView payload,
 core::Outcome ProcessHost::carry_out(const core::Incoming& call, std::span<const CellRef> refs) {
   core::Outcome outcome;
   Sink sink(*this, outcome);
+  bool begun = false;
   try {
     const bool task = call.head.kind == core::CallKind::kTask;
     const detail::Body& body =
@@ -229,24 +228,25 @@ core::Outcome ProcessHost::carry_out(const core::Incoming& call, std::span<const
         read_arguments(call.payload, call.frame, refs);
     Context context(*session_);
     detail::CallFrame frame{context, arguments, sink, actor_.get()};
+    begun = true;
     body(frame);
   } catch (...) {
     const std::string what = name_of(call.head.kind, call.head.function);
     outcome = {};
     outcome.status = core::ReplyStatus::kFailed;
-    outcome.failure = failure_of_exception(what);
-    if (sink.refused()) outcome.failure.code = *sink.refused();
+    outcome.failure = failure_of_exception(what, begun && !sink.refused());
   }
   return outcome;
 }
 
-core::Failure ProcessHost::failure_of_exception(const std::string& what) {
+// `by_body`: the user's code threw. Else an argument was lost, or the store was full: that is said.
+core::Failure ProcessHost::failure_of_exception(const std::string& what, bool by_body) {
   ErrorCode code = ErrorCode::kTaskFailed;
   try {
     throw;
   } catch (const Error& error) {
-    if (error.code() == ErrorCode::kInvalid)
-      code = ErrorCode::kInvalid;  // a cycle of waits unwinds as what it is
+    if (error.code() == ErrorCode::kInvalid || !by_body)
+      code = error.code();  // a cycle of waits unwinds as what it is
   } catch (...) {
   }
   std::string text = "'" + what + "' on " + options_.label + " (pid " + std::to_string(::getpid()) +
@@ -301,7 +301,7 @@ void ProcessHost::construct_actor(const core::CreateActor& birth) {
     detail::CallFrame frame{context, arguments, sink, nullptr};
     actor_ = entries().actor_class(spec.class_name).factory(frame);
   } catch (...) {
-    failure = failure_of_exception(spec.class_name + " constructor");
+    failure = failure_of_exception(spec.class_name + " constructor", true);
   }
   current_ = nullptr;
   chair_.take();

@@ -128,6 +128,26 @@ class NodesTest : public ClusterTest {
 
 // ---- killed nodes ------------------------------------------------------------------------------
 
+TEST_F(NodesTest, AnObjectIsReadFromItsCopyWhenItsNodeDiedAndIsLostInWordsWithoutOne) {
+  head(kQuickTimes);
+  node("n1", {"--cpus", "1", "--memory", "1G"});
+  node("n2", {"--cpus", "2", "--memory", "1G"});
+  node("n3", {"--cpus", "1", "--memory", "4G"});
+  connect("n1");
+  const auto copied = rt->submit(needs(2), ramp, 1'000'000);  // only n2 has two processors
+  const auto lonely = rt->submit(needs(2), ramp, 1'000'000);
+  EXPECT_EQ(rt->get(copied, 30s).size(), 1'000'000u);  // read here: n1 has a copy now
+  EXPECT_EQ(rt->wait(std::vector{lonely}, 1, 30s).size(), 1u);
+  kill_node("n2");
+  const auto there = rt->submit(needs(1, 2e9), sum, copied);  // only n3 has the memory
+  EXPECT_DOUBLE_EQ(rt->get(there, 30s), 999'999.0 * 500'000.0);
+  const std::string text = error_of([&] { rt->get(lonely, 30s); });
+  EXPECT_TRUE(text.starts_with("ObjectLost: ")) << text;
+  EXPECT_NE(text.find("n2"), std::string::npos) << text;
+  const std::string passed = error_of([&] { rt->get(rt->submit(sum, lonely), 30s); });
+  EXPECT_TRUE(passed.starts_with("ObjectLost: ")) << passed;
+}
+
 TEST_F(NodesTest, AnActorMovesOnWhenTwoNodesAreKilledOneAfterAnother) {
   head(kQuickTimes);
   node("n1", {"--cpus", "1"});
@@ -242,7 +262,9 @@ TEST_F(NodesTest, AFullStoreRefusesPutsAndResultsInWordsUntilRefsAreDropped) {
   expect_full(error_of([&] { rt->get(rt->submit(ramp, 1'000'000), 30s); }));
   EXPECT_DOUBLE_EQ(rt->get(rt->submit(sum, refs[0]), 30s), 499'999.0 * 250'000.0);
   refs.clear();
-  EXPECT_EQ(rt->get(rt->submit(ramp, 1'000'000), 30s).size(), 1'000'000u);
+  EXPECT_TRUE(wait_until([&] {  // the owner tells its node a moment later
+    return error_of([&] { rt->get(rt->submit(ramp, 1'000'000), 30s); }) == "no error";
+  })) << "dropped refs give no room";
 }
 
 // ---- a head that stands still ------------------------------------------------------------------
