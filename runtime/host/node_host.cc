@@ -126,6 +126,8 @@ void NodeHost::on_message(TimeNs now, ProcessId from, const core::Message& messa
     met(now, *hello, out);
     return;
   }
+  if (const auto* refused = std::get_if<core::Refused>(&message); refused && from != head_.id)
+    return end(refused->failure);  // our head came back as one that does not want us
   if (const auto* welcome = std::get_if<core::Welcome>(&message)) {
     if (!welcome->node) head_spoke(now, from, out);
   } else if (const auto* accepted = std::get_if<core::NodeAccepted>(&message)) {

@@ -147,7 +147,8 @@ class Stranger final : private wire::Handler {
     return heard_;
   }
   void refuse_everybody_while(const Beside& program) {
-    while (alive(program.pid())) turn();
+    const double limit = now_s() + 30;
+    while (alive(program.pid()) && now_s() < limit) turn();
   }
 
  private:
@@ -218,6 +219,18 @@ TEST_F(BadInput, AHeadOfAnotherVersionIsNamedByEverybody) {
     EXPECT_EQ(lines_in(program->err()), 1u) << program->err();
   }
   fs::remove(home_.path() + "/old");
+}
+
+TEST_F(BadInput, ANodeWhoseHeadComesBackInAnotherVersionEndsInWords) {
+  head(kQuickTimes);
+  Beside& n1 = node("n1");
+  head_->signal(SIGKILL);
+  head_->end();
+  Stranger next(address_);
+  next.refuse_everybody_while(n1);
+  EXPECT_EQ(n1.end(), 4);
+  EXPECT_NE(n1.err().find("the head speaks protocol 99 (release 9.9)"), std::string::npos)
+      << n1.err();
 }
 
 // ---- a full disk -------------------------------------------------------------------------------

@@ -14,7 +14,7 @@
 #include <filesystem>
 #include <fstream>
 
-#include "cli_home.h"
+#include "cluster_test.h"
 
 namespace rondo::cli_test {
 namespace {
@@ -22,37 +22,8 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-const std::vector<std::string> kQuickTimes = {"--heartbeat", "0.2",    "--suspect",
-                                              "0.6",         "--term", "1.5"};
-
-std::vector<std::string> with(std::vector<std::string> first,
-                              const std::vector<std::string>& more) {
-  first.insert(first.end(), more.begin(), more.end());
-  return first;
-}
-
-std::size_t count(const json& rows, const std::string& key, const std::string& value) {
-  return static_cast<std::size_t>(std::count_if(
-      rows.begin(), rows.end(), [&](const json& row) { return row.value(key, "") == value; }));
-}
-
-json row_named(const json& rows, const std::string& name, const std::string& state = "alive") {
-  for (const json& row : rows)
-    if (row.value("name", "") == name && row.value("state", "") == state) return row;
-  return nullptr;
-}
-
-class CliTest : public testing::Test {
+class CliTest : public ClusterTest {
  protected:
-  void up(unsigned nodes, const std::vector<std::string>& more = {}) {
-    up_ = home_.beside(with({"rondo", "up", "--nodes", std::to_string(nodes)}, more));
-    ASSERT_TRUE(up_->waits_for("Rondo is up")) << up_->out() << up_->err();
-  }
-  void expect_nothing_left() {
-    EXPECT_TRUE(wait_until([&] { return home_.processes().empty(); }, 10));
-    for (const pid_t pid : home_.processes()) ADD_FAILURE() << "process " << pid << " is left";
-    EXPECT_TRUE(home_.empty()) << "something is left in " << home_.path();
-  }
   std::unique_ptr<Beside> driver() {
     const Ran status = home_.rondo({"status", "-o", "json"});
     home_.environment()["RONDO_ADDRESS"] = json::parse(status.out)[0]["address"];
@@ -61,9 +32,6 @@ class CliTest : public testing::Test {
     EXPECT_TRUE(run->waits_for("ready 0")) << run->out() << run->err();
     return run;
   }
-
-  Home home_;
-  std::unique_ptr<Beside> up_;
 };
 
 TEST_F(CliTest, UpShowsItsNodesAndDownLeavesNothing) {

@@ -109,6 +109,11 @@ int main(int argc, char** argv) {
   if (what == "wait") return wait_for_ever();
   if (what == "descriptors") return list_descriptors();
   if (what == "state") return show_state();
+  if (what == "stdin") {
+    char byte = 0;
+    std::printf("%zd", ::read(0, &byte, 1));
+    return 0;
+  }
   if (what == "worker") return be_worker();
   if (what == "node") return be_node("/proc/self/exe");
   if (what == "watch-parent") return watch_parent();

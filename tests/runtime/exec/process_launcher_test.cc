@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <sys/mount.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <fstream>
 #include <set>
@@ -44,6 +45,15 @@ TEST(ProcessLauncher, StartsWithEnvironmentFolderSessionAndDefaultSignals) {
   EXPECT_EQ(run(spec).output, "death=9 session=1 int_blocked=0 pipe_default=1 folder=" +
                                   folder.path + " colour=blue");
   ::pthread_sigmask(SIG_UNBLOCK, &blocked, nullptr);
+}
+
+TEST(ProcessLauncher, ChildReadsNothingFromItsParentsStdin) {
+  Pipe typed;
+  ASSERT_EQ(::write(typed.writer.get(), "x", 1), 1);
+  const OwnedFd before(::dup(0));
+  ASSERT_EQ(::dup2(typed.reader.get(), 0), 0);
+  EXPECT_EQ(run(child({"stdin"})).output, "0");
+  ::dup2(before.get(), 0);
 }
 
 TEST(ProcessLauncher, ChildHasOnlyTheDescriptorsNamed) {
