@@ -131,7 +131,7 @@ class Bench {
     double variance = 0;
     for (const double r : rates)
       variance += (r - mean) * (r - mean) / static_cast<double>(rates.size());
-    std::printf("%-34s %12.1f /s  ± %4.1f %%", name.c_str(), mean,
+    std::printf("%-34s %12.*f /s  ± %4.1f %%", name.c_str(), mean < 100 ? 3 : 1, mean,
                 100 * std::sqrt(variance) / mean);
     if (peers.ray_python > 0)
       std::printf("   Ray %9.1f (%.0fx)", peers.ray_python, mean / peers.ray_python);
