@@ -11,6 +11,8 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <set>
+#include <sstream>
 
 #include <rondo/base/limits.h>
 #include <rondo/base/prng.h>
@@ -231,6 +233,77 @@ TEST_F(BadInput, ANodeWhoseHeadComesBackInAnotherVersionEndsInWords) {
   EXPECT_EQ(n1.end(), 4);
   EXPECT_NE(n1.err().find("the head speaks protocol 99 (release 9.9)"), std::string::npos)
       << n1.err();
+}
+
+// ---- training ----------------------------------------------------------------------------------
+
+std::string bytes_of(const std::string& path) {
+  std::ostringstream all;
+  all << std::ifstream(path, std::ios::binary).rdbuf();
+  return std::move(all).str();
+}
+
+void write_bytes(const std::string& path, const std::string& bytes) {
+  std::ofstream(path, std::ios::binary) << bytes;
+}
+
+// The same file, but its header says what `change` makes of it.
+std::string with_header(const std::string& file, const std::function<void(json&)>& change) {
+  std::uint64_t length = 0;
+  std::memcpy(&length, file.data(), sizeof length);
+  json header = json::parse(file.substr(sizeof length, length));
+  change(header);
+  const std::string text = header.dump();
+  const std::uint64_t now = text.size();
+  std::string out(sizeof now, '\0');
+  std::memcpy(out.data(), &now, sizeof now);
+  return out + text + file.substr(sizeof length + length);
+}
+
+TEST_F(BadInput, ACheckpointCutShortOrOfAnotherShapeIsRefusedByAllWhoReadIt) {
+  const std::string text = home_.scratch() + "/text";
+  std::string words;
+  while (words.size() < 3000) words += "the river at night runs slow. ";
+  write_bytes(text, words);
+  const std::string out = home_.scratch() + "/out";
+  const Ran trained =
+      home_.rondo({"train", "--text", text, "--out", out, "--hidden", "8", "--layers", "1",
+                   "--batch", "8", "--seq", "16", "--epochs", "1"});
+  ASSERT_EQ(trained.code, 0) << trained.err;
+  const std::string last = out + "/last.safetensors";
+  const std::string whole = bytes_of(last);
+  const std::string swapped = with_header(whole, [](json& header) {
+    auto& shape = header["weight_hh_l0"]["shape"];
+    std::swap(shape[0], shape[1]);
+  });
+  for (const auto& [bytes, said] :
+       {std::pair{whole.substr(0, whole.size() / 2), "was it cut short?"},
+        std::pair{swapped, "tensor 'weight_hh_l0' is F32[8,32], but F32[32,8] is needed"}}) {
+    write_bytes(last, bytes);
+    expect_refused(home_.rondo({"sample", last}), 1, said);
+    expect_refused(home_.rondo({"eval", last, "--text", text}), 1, said);
+    expect_refused(home_.rondo({"train", "--resume", "--out", out}), 1, said);
+    EXPECT_EQ(bytes_of(last), bytes);  // it is not made worse
+  }
+}
+
+TEST_F(BadInput, CtrlCInATrainingRunLeavesACheckpointAndNothingElse) {
+  const std::string text = home_.scratch() + "/text";
+  std::string words;
+  while (words.size() < 60'000) words += "the river at night runs slow. ";
+  write_bytes(text, words);
+  const std::string out = home_.scratch() + "/out";
+  const auto run = home_.beside({"rondo", "train", "--text", text, "--out", out, "--hidden", "16",
+                                 "--batch", "8", "--seq", "16", "-o", "json"});
+  ASSERT_TRUE(run->waits_for("\"step\"")) << run->err();
+  run->signal(SIGINT);
+  EXPECT_EQ(run->end(20), 130) << run->err();
+  EXPECT_NE(run->err().find("--resume --out " + out), std::string::npos) << run->err();
+  std::set<std::string> files;
+  for (const auto& entry : fs::directory_iterator(out)) files.insert(entry.path().filename());
+  EXPECT_TRUE(files.contains("last.safetensors")) << testing::PrintToString(files);
+  for (const std::string& file : files)
+    EXPECT_TRUE(file.ends_with(".safetensors") || file.starts_with("curve.")) << file;
 }
 
 // ---- a full disk -------------------------------------------------------------------------------
