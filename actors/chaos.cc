@@ -105,6 +105,11 @@ std::vector<Chaos::Strike> Chaos::aim() {
   if (way_ == Way::kOther) decisive_ = {strikes.back()};
   if (way_ == Way::kRestore) decisive_ = {{party, Phase::kRestore}};
   if (way_ == Way::kBirth) decisive_.clear();
+  for (Strike& strike : strikes) {
+    strike.node = options_.nodes && std::any_of(decisive_.begin(), decisive_.end(), [&](auto& one) {
+      return one.party == strike.party && one.phase == strike.phase;
+    });
+  }
   return strikes;
 }
 
@@ -139,15 +144,16 @@ std::optional<Way> Chaos::died(const std::vector<std::size_t>& parties) {
   return complete();
 }
 
-// The doomed alone kill nodes. Where several were, nobody can say which of them it was.
+// The doomed alone kill nodes. Of two holders, either took along what this node held for both.
 std::optional<Way> Chaos::lost_own_node() {
   if (!way_ || !options_.nodes) return std::nullopt;
   const auto doomed = std::exchange(doomed_, {});
   if (way_ == Way::kBirth) return birth_ ? std::nullopt : complete();
-  if (decisive_.size() != 1 || doomed.size() != 1) return std::nullopt;
-  const bool there = doomed.begin()->first == decisive_.front().party &&
-                     doomed.begin()->second == decisive_.front().phase;
-  return there ? complete() : std::nullopt;
+  const bool there = std::all_of(decisive_.begin(), decisive_.end(), [&](const Strike& strike) {
+    const auto found = doomed.find(strike.party);
+    return found != doomed.end() && found->second == strike.phase;
+  });
+  return there && doomed.size() == decisive_.size() ? complete() : std::nullopt;
 }
 
 std::optional<Way> Chaos::complete() { return std::exchange(way_, std::nullopt); }

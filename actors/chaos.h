@@ -17,8 +17,8 @@
 //
 // Every few steps it strikes in another *way*. A way is hit when whoever was to die there has
 // died: only then does the run say "chaos: hit: WAY", and a test that waits for these words knows
-// that the phase was met; a way that was not hit is tried again. With Options::nodes the victim is
-// the worker's whole node, with everybody who lives there.
+// that the phase was met; a way that was not hit is tried again. With Options::nodes the
+// death that counts takes the worker's whole node along, with everybody who lives there.
 //
 // A plain machine: it decides, the group and the trainer carry out. It outlives both, so that a
 // run that goes on after the loss of its node goes on with the schedule too. One thread.
@@ -47,6 +47,7 @@ class Chaos {
   struct Strike {
     std::size_t party = 0;
     Phase phase = Phase::kNone;
+    bool node = false;  // and its whole node with it
   };
   // A way that `layout` cannot know (two actors where there is one) is left out.
   Chaos(const Options& options, const Layout& layout);

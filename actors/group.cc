@@ -209,8 +209,7 @@ void Group::plan_kills(std::int64_t step) {
   for (const Chaos::Strike& strike : options_.chaos->before_step(step)) {
     const Party& party = parties_[strike.party];
     say("chaos: " + party.name + " is to die in phase: " + std::string(to_string(strike.phase)));
-    static_cast<void>(
-        party.bound.call(&StageActor::doom, strike.phase, options_.chaos->kills_nodes()));
+    static_cast<void>(party.bound.call(&StageActor::doom, strike.phase, strike.node));
   }
 }
 

@@ -75,6 +75,28 @@ TEST(ChaosTest, AnotherVictimsDeathIsNoHit) {
   EXPECT_EQ(chaos.died({strikes[0].party}), Way::kPrepare);
 }
 
+TEST(ChaosTest, OnlyTheDeathThatCountsTakesANodeAlong) {
+  Chaos chaos({.seed = 4, .ways = {Way::kForward, Way::kOther, Way::kRestore}, .nodes = true},
+              kFour);
+  const auto forward = chaos.before_step(4);
+  ASSERT_EQ(forward.size(), 1u);
+  EXPECT_TRUE(forward[0].node);
+  EXPECT_EQ(chaos.lost_own_node(), Way::kForward);
+  const auto other = chaos.before_step(8);
+  ASSERT_EQ(other.size(), 2u);
+  EXPECT_FALSE(other[0].node);
+  EXPECT_TRUE(other[1].node);
+  EXPECT_FALSE(chaos.died({other[0].party}));
+  EXPECT_EQ(chaos.lost_own_node(), Way::kOther);
+  const auto restore = chaos.before_step(12);
+  ASSERT_EQ(restore.size(), 1u);
+  EXPECT_FALSE(restore[0].node);
+  EXPECT_FALSE(chaos.died({restore[0].party}));
+  EXPECT_EQ(chaos.for_newborn(restore[0].party), Phase::kRestore);
+  EXPECT_EQ(chaos.lost_own_node(), Way::kRestore);
+  EXPECT_FALSE(chaos.lost_own_node());
+}
+
 TEST(ChaosTest, WaysThatTheLayoutCannotKnowAreLeftOut) {
   Chaos chaos({.seed = 1, .ways = {Way::kAggregation, Way::kTwo, Way::kOther}}, {1, 1, 1});
   for (std::int64_t step = 1; step < 50; ++step) EXPECT_TRUE(chaos.before_step(step).empty());
