@@ -199,11 +199,12 @@ void StoreDirectory::node_died(TimeNs now, NodeId node, Effects& out) {
 Listing StoreDirectory::listing(const std::string& node_name) const {
   Listing out;
   for (const auto& [object, id] : objects_) {
+    const Extent& extent = extents_.at(id);
     out.rows.push_back({{"id", to_string(object)},
-                        {"bytes", static_cast<std::int64_t>(extents_.at(id).bytes)},
+                        {"bytes", static_cast<std::int64_t>(extent.bytes)},
                         {"owner", to_string(object.owner)},
                         {"nodes", node_name},
-                        {"refs", std::int64_t{1}}});
+                        {"refs", KeepersOf{id, extent.generation, object.owner}}});
   }
   return out;
 }
