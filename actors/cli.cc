@@ -1,6 +1,9 @@
 #include <rondo/actors/cli.h>
 
 #include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <cstdint>
 #include <cstdio>
 #include <iostream>
 #include <numeric>
@@ -73,6 +76,30 @@ void parse_flags(CLI::App& app, int argc, char** argv) {
   const std::string guess = nearest(word, flags_of(app));
   throw Exit{kExitUsage, "unknown flag '" + word + "'" +
                              (guess.empty() ? "; see --help" : "; did you mean '" + guess + "'?")};
+}
+
+CLI::Validator finite_above(int bound, bool itself_too) {
+  const auto check = [bound, itself_too](const std::string& text) -> std::string {
+    double value = 0;
+    const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    const bool number = error == std::errc() && stop == text.data() + text.size();
+    if (number && std::isfinite(value) && (value > bound || (itself_too && value >= bound)))
+      return {};
+    const std::string from = std::to_string(bound);
+    return "'" + text + "' is no finite number " +
+           (itself_too ? "from " + from + " on" : "above " + from);
+  };
+  return CLI::Validator(check, "NUMBER");
+}
+
+CLI::Validator whole_number() {
+  const auto check = [](const std::string& text) -> std::string {
+    std::uint64_t value = 0;
+    const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (error == std::errc() && stop == text.data() + text.size()) return {};
+    return "'" + text + "' is no whole number from 0 to 18446744073709551615";
+  };
+  return CLI::Validator(check, "SEED");
 }
 
 int run_program(const std::string& verb, const std::function<int()>& body) {

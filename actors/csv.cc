@@ -111,6 +111,11 @@ Result<std::vector<double>> read_column(const std::string& path, std::string_vie
       if (reader.done()) break;
       return bad(path, reader.line, "the line is blank, column '" + name + "' has a hole");
     }
+    if (cells->size() > header->size())
+      return bad(path, reader.line,
+                 "it has " + std::to_string(cells->size()) + " cells under a header of " +
+                     std::to_string(header->size()) +
+                     ": quote cells that hold a comma, write decimals with a point");
     const std::string cell = *column < cells->size() ? trimmed((*cells)[*column]) : "";
     if (cell.empty()) return bad(path, reader.line, "column '" + name + "' has a hole");
     const auto value = number(cell);

@@ -23,9 +23,10 @@ Flags parse_sample_flags(int argc, char** argv) {
   app.add_option("--length", flags.options.length, "Characters to write")
       ->capture_default_str()->check(CLI::Range(1, 1 << 30));
   app.add_option("--temperature", flags.options.temperature, "Below 1: safer; above 1: wilder")
-      ->capture_default_str()->check(CLI::Range(1e-3, 1e3));
+      ->capture_default_str()->check(CLI::Range(1e-3, 1e3) & finite_above(0, false));
   app.add_option("--prime", flags.prime, "Text to go on from (default: a line's start)");
-  app.add_option("--seed", flags.options.seed, "Of the draws")->capture_default_str();
+  app.add_option("--seed", flags.options.seed, "Of the draws")
+      ->capture_default_str()->check(whole_number());
   app.add_option("-o,--output", flags.output, "Format: text, json")->capture_default_str();
   parse_flags(app, argc, argv);
   if (flags.checkpoint.empty())
@@ -54,14 +55,15 @@ int run(int argc, char** argv) {
                model.error().what()};
   const RunSpec& spec = model.value().spec;
   if (spec.model.data != DataKind::kTokens)
-    throw Exit{kExitFailed, "'" + flags.checkpoint +
-                                "' forecasts a series: rondo eval CHECKPOINT --csv FILE reads it"};
+    throw Exit{kExitUsage, "'" + flags.checkpoint +
+                               "' forecasts a series: rondo eval CHECKPOINT --csv FILE reads it"};
   const ops::Executor executor(1);
   const auto stage = single_stage(model.value(), executor);
   const bool json = flags.output == "json";
   std::string text = flags.prime;
+  const std::vector<std::int32_t> prime = prime_tokens(spec.data.vocabulary, flags.prime);
   if (!json) std::fputs(flags.prime.c_str(), stdout);
-  sample(*stage, prime_tokens(spec.data.vocabulary, flags.prime), flags.options,
+  sample(*stage, prime, flags.options,
          [&](std::int32_t token) {
            const std::string& piece = spec.data.vocabulary.tokens[static_cast<std::size_t>(token)];
            if (json) text += piece;

@@ -70,17 +70,17 @@ void add_run(CLI::App& app, Flags& flags) {
                  "sgd, momentum, nesterov, rmsprop, adam (a series: adam)")
       ->group("Run")->capture_default_str();
   app.add_option("--lr", flags.lr, "Learning rate (a series: 0.003)")
-      ->group("Run")->capture_default_str()->check(CLI::PositiveNumber);
+      ->group("Run")->capture_default_str()->check(finite_above(0, false));
   app.add_option("--lr-decay", flags.lr_decay, "Factor an epoch on the learning rate")
-      ->group("Run")->capture_default_str()->check(CLI::Range(0.0, 1.0));
+      ->group("Run")->capture_default_str()->check(CLI::Range(0.0, 1.0) & finite_above(0, true));
   app.add_option("--lr-decay-after", flags.lr_decay_after, "... after this many epochs")
       ->group("Run")->capture_default_str()->check(CLI::NonNegativeNumber);
   app.add_option("--clip", flags.clip, "Bound on each gradient value; 0: none")
-      ->group("Run")->capture_default_str()->check(CLI::NonNegativeNumber);
+      ->group("Run")->capture_default_str()->check(finite_above(0, true));
   app.add_option("--val-frac", flags.val_frac, "Held-out part of each stream (a series: 0.2)")
-      ->group("Run")->capture_default_str()->check(CLI::Range(0.0, 0.9));
+      ->group("Run")->capture_default_str()->check(CLI::Range(0.0, 0.9) & finite_above(0, true));
   app.add_option("--seed", flags.seed, "Of all random numbers")
-      ->group("Run")->capture_default_str();
+      ->group("Run")->capture_default_str()->check(whole_number());
 }
 
 void add_placement(CLI::App& app, Flags& flags) {
@@ -258,8 +258,11 @@ void check_same_run(const CLI::App& app, const Flags& flags, const RunSpec& was)
 RunState resume(const CLI::App& app, const Flags& flags) {
   const std::string path = flags.out + "/last.safetensors";
   std::error_code error;
-  if (!fs::exists(path, error))
-    usage("--resume: there is no run in '" + flags.out + "' (no last.safetensors)");
+  if (!fs::exists(path, error)) {
+    const bool best = fs::exists(flags.out + "/best.safetensors", error);
+    usage("--resume: there is no run in '" + flags.out + "' (no last.safetensors" +
+          (best ? "; best.safetensors can be sampled and judged, but not gone on from)" : ")"));
+  }
   auto state = load_run(path);
   if (!state) throw Exit{kExitFailed, state.error().what()};
   RunState run = std::move(state).value();
@@ -279,16 +282,26 @@ RunState resume(const CLI::App& app, const Flags& flags) {
 
 void claim_folder(const std::string& out) {
   std::error_code error;
-  for (const char* name : {"last.safetensors", "best.safetensors"}) {
-    if (fs::exists(fs::path(out) / name, error))
-      usage("'" + out + "' already holds a run: go on with --resume, or choose another --out");
-  }
+  if (fs::exists(fs::path(out) / "last.safetensors", error))
+    usage("'" + out + "' already holds a run: go on with --resume, or choose another --out");
+  if (fs::exists(fs::path(out) / "best.safetensors", error))
+    usage("'" + out + "' holds the best.safetensors of another run: choose another --out");
   // A run that was killed in its first save leaves a curve alone.
   const std::string curve = (fs::path(out) / "curve.csv").string();
   if (fs::exists(curve, error) && !is_curve(curve))
     usage("'" + curve + "' is no run's curve and would be overwritten: choose another --out");
   if (fs::exists(out, error) && !fs::is_directory(out, error))
     usage("--out '" + out + "' is a file, not a folder");
+}
+
+// Found out now, and not after hours of training.
+void check_timeline(const std::string& path) {
+  std::error_code error;
+  const fs::path folder = fs::path(path).parent_path();
+  if (!folder.empty() && !fs::is_directory(folder, error))
+    usage("--timeline '" + path + "': there is no folder '" + folder.string() + "'");
+  if (fs::exists(path, error) && !fs::is_regular_file(path, error))
+    usage("--timeline '" + path + "' is not a regular file: name another");
 }
 
 }  // namespace
@@ -317,6 +330,7 @@ TrainOptions parse_train_options(int argc, char** argv) {
   options.save_every = flags.save_every;
   options.json = flags.output == "json";
   options.timeline = flags.timeline;
+  if (!flags.timeline.empty()) check_timeline(flags.timeline);
   options.chaos = chaos_of(app, flags);
   if (flags.resume) {
     options.resumed = resume(app, flags);

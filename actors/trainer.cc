@@ -1,6 +1,7 @@
 #include <rondo/actors/trainer.h>
 
 #include <chrono>
+#include <cmath>
 #include <csignal>
 #include <cstdio>
 
@@ -36,7 +37,9 @@ Result<bool> Trainer::run() {
       return false;
     }
     if (progress_.step >= goal_) break;
-    if (!do_step()) continue;
+    const auto stepped = do_step();
+    if (!stepped) return stepped.error();
+    if (!stepped.value()) continue;
     const bool due = options_.save_every > 0 && progress_.step % options_.save_every == 0;
     if (due && progress_.position != segments)
       if (const auto saved = save("last"); !saved) return saved.error();
@@ -59,7 +62,14 @@ bool Trainer::rescue() {
   return false;
 }
 
-bool Trainer::do_step() {
+// A step whose loss is no number is not committed: what was saved stays the last good one.
+Error Trainer::diverged(const char* what) const {
+  return {ErrorCode::kTaskFailed,
+          std::string(what) + " of step " + std::to_string(progress_.step + 1) +
+              " is no finite number, the run has diverged: choose a smaller --lr or a --clip"};
+}
+
+Result<bool> Trainer::do_step() {
   const auto began = std::chrono::steady_clock::now();
   const Segment& segment =
       parties_.streams.training()[static_cast<std::size_t>(progress_.position)];
@@ -68,6 +78,7 @@ bool Trainer::do_step() {
                                         progress_.step + 1});
   if (!sum) return false;
   const double loss = *sum;
+  if (!std::isfinite(loss)) return diverged("the loss");
   parties_.group.commit();
   if (options_.timeline != nullptr) options_.timeline->add(parties_.group.take_spans());
   const std::int64_t tokens = std::int64_t{segment.steps} * spec_.batch;
@@ -97,6 +108,7 @@ std::optional<double> Trainer::validate() {
 }
 
 Result<void> Trainer::keep_if_best(double loss) {
+  if (!std::isfinite(loss)) return diverged("the validation loss before the update");
   if (progress_.best_epoch != 0 && !(loss < progress_.best)) return {};
   progress_.best = loss;
   progress_.best_epoch = progress_.epoch;

@@ -52,11 +52,12 @@ class Trainer {
 
  private:
   [[nodiscard]] bool is_stopped() const { return parties_.stop.load() != 0; }
-  bool do_step();  // false: stopped before it could be done
+  [[nodiscard]] Result<bool> do_step();  // false: stopped before it could be done
   // False when it was stopped in the middle: nothing has happened then.
   [[nodiscard]] Result<bool> end_epoch();
   // The mean loss on the held-out part; nothing when stopped or when nothing is held out.
   std::optional<double> validate();
+  [[nodiscard]] Error diverged(const char* what) const;
   [[nodiscard]] Result<void> keep_if_best(double loss);
   [[nodiscard]] Result<void> save(const std::string& name);
   [[nodiscard]] Result<void> finish();

@@ -54,7 +54,12 @@ TEST(Train, BadUsageIsOneSentenceAndExitCode2) {
   refused({"--text", text, "--stages", "3"}, "more than the model's 2 layers");
   refused({"--text", text, "--replicas", "51"}, "more than --batch 50");
   refused({"--text", text, "--batch", "5000"}, "the text has 4000 characters");
-  refused({"--text", text, "--lr", "-1"}, "--lr");
+  refused({"--text", text, "--lr", "-1"}, "'-1' is no finite number above 0");
+  refused({"--text", text, "--lr", "nan"}, "'nan' is no finite number above 0");
+  refused({"--text", text, "--clip", "nan"}, "'nan' is no finite number from 0 on");
+  refused({"--text", text, "--seed", "-1"}, "'-1' is no whole number");
+  refused({"--text", text, "--timeline", scratch / "none/t"}, "there is no folder");
+  refused({"--text", text, "--timeline", "/dev/full"}, "is not a regular file");
   refused({"--text", text, "--layers", "0"}, "--layers");
   refused({"--text", text, "-o", "yaml"}, "one of text, json");
   refused({"--text", scratch.write("empty", "")}, "the text has 0 characters");
@@ -64,8 +69,20 @@ TEST(Train, BadUsageIsOneSentenceAndExitCode2) {
   refused({"--text", text, "--resume"}, "there is no run in");
 }
 
+TEST(Train, ARunThatDivergesSaysSoAndKeepsNothingOfIt) {
+  const Scratch scratch;
+  const std::string text = scratch.write("text", small_text(4000));
+  const std::string out = scratch / "out";
+  expect_refused(run("rondo-train", with(tiny(text, out), {"--lr", "1e38"})), 1,
+                 "is no finite number, the run has diverged");
+  EXPECT_FALSE(std::filesystem::exists(out + "/best.safetensors"));
+}
+
 TEST(Train, BadContentIsOneSentenceAndExitCode1) {
   const Scratch scratch;
+  const std::string wide = scratch.write("wide.csv", "m,v\n1,2\n1,3,4\n");
+  expect_refused(run("rondo-train", {"--csv", wide, "--column", "v", "--out", scratch / "o"}), 1,
+                 "wide.csv, line 3: it has 3 cells under a header of 2");
   const std::string hole = scratch.write("hole.csv", "m,v\n1,2\n2,\n3,4\n");
   expect_refused(run("rondo-train", {"--csv", hole, "--column", "v", "--out", scratch / "o"}), 1,
                  "hole.csv, line 3: column 'v' has a hole");
