@@ -135,6 +135,7 @@ struct KeepersOf {
   std::uint32_t extent = 0;
   std::uint32_t generation = 0;
   ProcessId owner;
+  bool operator==(const KeepersOf&) const = default;
 };
 using ListingCell = std::variant<std::string, std::int64_t, KeepersOf>;
 using ListingRow = std::vector<std::pair<std::string, ListingCell>>;
