@@ -404,6 +404,10 @@ TEST_F(FullDisk, UpGivesUpInWordsWhenItsHeadCannotWrite) {
 // ---- Ctrl-C ------------------------------------------------------------------------------------
 
 TEST_F(BadInput, CtrlCOnceOrTwiceEndsADriverWithItsPrivateCluster) {
+#ifdef __SANITIZE_THREAD__
+  GTEST_SKIP() << "ThreadSanitizer runs a handler only at its thread's next call that it sees, and "
+                  "this driver waits in a read that is begun anew";
+#endif
   for (const int times : {1, 2}) {
     for (const int signal : {SIGINT, SIGTERM}) {
       const auto program = home_.beside({"cli_driver"});
