@@ -210,8 +210,11 @@ void Up::wait_for_nodes(const host::ClusterPlace& place) {
   while (host::boot_time() < limit) {
     check_signal();
     const auto rows = nlohmann::json::parse(need(client->inspect("nodes"), kMachine));
-    const auto alive = std::count_if(rows.begin(), rows.end(), [](const auto& row) {
-      return row.value("state", "") == "alive";
+    // Ours: a head that resumed also lists the nodes of before.
+    const auto alive = std::count_if(rows.begin(), rows.end(), [this](const auto& row) {
+      return row.value("state", "") == "alive" &&
+             row.value("pid", std::int64_t{0}) ==
+                 supervisor_.pid_of("node " + row.value("name", ""));
     });
     if (alive >= static_cast<std::ptrdiff_t>(o_.nodes)) return;
     if (auto why = step(milliseconds(20))) throw Exit{kMachine, *why};

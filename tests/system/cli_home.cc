@@ -42,7 +42,12 @@ double now_s() {
 bool alive(pid_t pid) {
   const std::string stat = slurp("/proc/" + std::to_string(pid) + "/stat");
   const std::size_t at = stat.rfind(')');
-  return at != std::string::npos && at + 2 < stat.size() && stat[at + 2] != 'Z';
+  if (at == std::string::npos || at + 2 >= stat.size()) return false;
+  if (stat[at + 2] != 'Z') return true;
+  // The first thread ended; others may still be about to close their files.
+  std::error_code gone;
+  const fs::directory_iterator threads("/proc/" + std::to_string(pid) + "/task", gone);
+  return !gone && std::distance(begin(threads), end(threads)) > 1;
 }
 
 std::string command_of(pid_t pid) {
