@@ -7,10 +7,21 @@
 #include <cstdio>
 #include <iostream>
 #include <numeric>
+#include <optional>
 
 namespace rondo::actors {
 
 namespace {
+
+// The number that the whole of `text` is.
+template <class T>
+std::optional<T> whole_text(const std::string& text) {
+  T value{};
+  const char* end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data(), end, value);
+  if (error != std::errc() || stop != end) return std::nullopt;
+  return value;
+}
 
 // Changes of one letter (Levenshtein 1966) that make `a` into `b`.
 std::size_t distance(const std::string& a, const std::string& b) {
@@ -78,25 +89,18 @@ void parse_flags(CLI::App& app, int argc, char** argv) {
                              (guess.empty() ? "; see --help" : "; did you mean '" + guess + "'?")};
 }
 
-CLI::Validator finite_above(int bound, bool itself_too) {
-  const auto check = [bound, itself_too](const std::string& text) -> std::string {
-    double value = 0;
-    const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-    const bool number = error == std::errc() && stop == text.data() + text.size();
-    if (number && std::isfinite(value) && (value > bound || (itself_too && value >= bound)))
-      return {};
-    const std::string from = std::to_string(bound);
-    return "'" + text + "' is no finite number " +
-           (itself_too ? "from " + from + " on" : "above " + from);
+CLI::Validator finite_number(bool or_zero) {
+  const auto check = [or_zero](const std::string& text) -> std::string {
+    const std::optional<double> value = whole_text<double>(text);
+    if (value && std::isfinite(*value) && (or_zero ? *value >= 0 : *value > 0)) return {};
+    return "'" + text + "' is no finite number " + (or_zero ? "from 0 on" : "above 0");
   };
   return CLI::Validator(check, "NUMBER");
 }
 
 CLI::Validator whole_number() {
   const auto check = [](const std::string& text) -> std::string {
-    std::uint64_t value = 0;
-    const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (error == std::errc() && stop == text.data() + text.size()) return {};
+    if (whole_text<std::uint64_t>(text)) return {};
     return "'" + text + "' is no whole number from 0 to 18446744073709551615";
   };
   return CLI::Validator(check, "SEED");

@@ -70,15 +70,15 @@ void add_run(CLI::App& app, Flags& flags) {
                  "sgd, momentum, nesterov, rmsprop, adam (a series: adam)")
       ->group("Run")->capture_default_str();
   app.add_option("--lr", flags.lr, "Learning rate (a series: 0.003)")
-      ->group("Run")->capture_default_str()->check(finite_above(0, false));
+      ->group("Run")->capture_default_str()->check(finite_number(false));
   app.add_option("--lr-decay", flags.lr_decay, "Factor an epoch on the learning rate")
-      ->group("Run")->capture_default_str()->check(CLI::Range(0.0, 1.0) & finite_above(0, true));
+      ->group("Run")->capture_default_str()->check(CLI::Range(0.0, 1.0) & finite_number(true));
   app.add_option("--lr-decay-after", flags.lr_decay_after, "... after this many epochs")
       ->group("Run")->capture_default_str()->check(CLI::NonNegativeNumber);
   app.add_option("--clip", flags.clip, "Bound on each gradient value; 0: none")
-      ->group("Run")->capture_default_str()->check(finite_above(0, true));
+      ->group("Run")->capture_default_str()->check(finite_number(true));
   app.add_option("--val-frac", flags.val_frac, "Held-out part of each stream (a series: 0.2)")
-      ->group("Run")->capture_default_str()->check(CLI::Range(0.0, 0.9) & finite_above(0, true));
+      ->group("Run")->capture_default_str()->check(CLI::Range(0.0, 0.9) & finite_number(true));
   app.add_option("--seed", flags.seed, "Of all random numbers")
       ->group("Run")->capture_default_str()->check(whole_number());
 }

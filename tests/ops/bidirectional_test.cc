@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "cases.h"
+#include "slopes.h"
 
 namespace rondo::ops {
 namespace {
@@ -38,27 +39,14 @@ TEST_P(BidirectionalTest, GradientEqualsCentralDifferences) {
   p.run(executor);
   BidirectionalLayer<double> layer(p.ways[0].spec, executor);
   BidirectionalActivations<double> a(p.ways[0].spec, p.ways[0].lengths);
-  std::vector<std::pair<Tensor<double>*, Tensor<double>*>> pairs;
+  std::vector<ValueAndGradient> pairs;
   for (auto& w : p.ways) {
     pairs.insert(pairs.end(), {{&w.w_ih, &w.g_ih}, {&w.w_hh, &w.g_hh}, {&w.b_ih, &w.gb_ih},
                                {&w.b_hh, &w.gb_hh}, {&w.w_hr, &w.g_hr}, {&w.h0, &w.dh_first}});
     if (w.lstm()) pairs.push_back({&w.c0, &w.dc_first});
   }
   if (!p.ways[0].spec.ids) pairs.push_back({&p.ways[0].x, &p.ways[0].dx});
-  int which = 0;
-  for (const auto& [value, gradient] : pairs) {
-    for (Dim i = 0; i < value->count(); i += 3) {
-      const double old = (*value)[i], step = 1e-5;
-      (*value)[i] = old + step;
-      const double up = objective(p, layer, a);
-      (*value)[i] = old - step;
-      const double down = objective(p, layer, a);
-      (*value)[i] = old;
-      ASSERT_NEAR((*gradient)[i], (up - down) / (2 * step), 1e-8)
-          << "tensor " << which << " element " << i;
-    }
-    ++which;
-  }
+  expect_slopes(pairs, [&] { return objective(p, layer, a); }, {.slack = 1e-8, .stride = 3});
 }
 
 INSTANTIATE_TEST_SUITE_P(Cells, BidirectionalTest, testing::ValuesIn(cases::gradient_cases()),

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "cases.h"
+#include "slopes.h"
 
 namespace rondo::ops {
 namespace {
@@ -27,21 +28,11 @@ double objective(const RowProblem<double>& p) {
 TEST_P(LayerNormGradientTest, EqualsCentralDifferences) {
   RowProblem<double> p(GetParam());
   p.layer_norm(Executor(1));
-  const std::pair<Tensor<double>*, Tensor<double>*> pairs[] = {
+  const ValueAndGradient pairs[] = {
       {&p.x, &p.dx}, {&p.weight, &p.dweight}, {&p.bias, &p.dbias}};
-  for (const auto& [value, gradient] : pairs) {
-    for (Dim i = 0; i < value->count(); ++i) {
-      const double old = (*value)[i], step = 1e-6;
-      (*value)[i] = old + step;
-      const double up = objective(p);
-      (*value)[i] = old - step;
-      const double down = objective(p);
-      (*value)[i] = old;
-      // A row of one feature divides by √ε: its second derivatives are 1e5 times larger.
-      const double slack = p.features < 3 ? 1e-4 : 1e-7;
-      ASSERT_NEAR((*gradient)[i], (up - down) / (2 * step), slack) << "element " << i;
-    }
-  }
+  // A row of one feature divides by √ε: its second derivatives are 1e5 times larger.
+  const double slack = p.features < 3 ? 1e-4 : 1e-7;
+  expect_slopes(pairs, [&] { return objective(p); }, {.slack = slack, .step = 1e-6});
 }
 
 TEST_P(LayerNormTest, FloatFollowsDouble) {

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "cases.h"
+#include "slopes.h"
 
 namespace rondo::ops {
 namespace {
@@ -31,20 +32,10 @@ TEST_P(MinGradientTest, EqualsCentralDifferences) {
     p.forward(layer, a);
     return dot(p.y, p.dy) + dot(p.last, p.dlast);
   };
-  const std::pair<Tensor<double>*, Tensor<double>*> pairs[] = {
+  const ValueAndGradient pairs[] = {
       {&p.weight, &p.dweight}, {&p.bias, &p.dbias}, {&p.x, &p.dx}, {&p.first, &p.dfirst}};
-  for (const auto& [value, gradient] : pairs) {
-    for (Dim i = 0; i < value->count(); ++i) {
-      const double old = (*value)[i], step = 1e-5;
-      (*value)[i] = old + step;
-      const double up = objective();
-      (*value)[i] = old - step;
-      const double down = objective();
-      (*value)[i] = old;
-      // The long cases sum some hundred steps, each with a rounding of 1e-16/step.
-      ASSERT_NEAR((*gradient)[i], (up - down) / (2 * step), 1e-7) << "element " << i;
-    }
-  }
+  // The long cases sum some hundred steps, each with a rounding of 1e-16/step.
+  expect_slopes(pairs, objective, {.slack = 1e-7});
 }
 
 const auto kName = [](const testing::TestParamInfo<MinCase>& c) { return c.param.name; };

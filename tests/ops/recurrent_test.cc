@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "cases.h"
+#include "slopes.h"
 
 namespace rondo::ops {
 namespace {
@@ -34,27 +35,14 @@ TEST_P(GradientTest, EqualsCentralDifferences) {
   p.run(executor);
   RecurrentLayer<double> layer(p.spec, executor);
   RecurrentActivations<double> a(p.spec, p.lengths);
-  std::vector<std::pair<Tensor<double>*, Tensor<double>*>> pairs = {
+  std::vector<ValueAndGradient> pairs = {
       {&p.w_ih, &p.g_ih}, {&p.w_hh, &p.g_hh}, {&p.b_ih, &p.gb_ih},
       {&p.b_hh, &p.gb_hh}, {&p.h0, &p.dh_first}};
   if (p.lstm()) pairs.push_back({&p.c0, &p.dc_first});
   if (!p.spec.ids) pairs.push_back({&p.x, &p.dx});
   if (p.spec.projection > 0) pairs.push_back({&p.w_hr, &p.g_hr});
-  int which = 0;
-  for (const auto& [value, gradient] : pairs) {
-    for (Dim i = 0; i < value->count(); ++i) {
-      const double old = (*value)[i], step = 1e-5;
-      (*value)[i] = old + step;
-      const double up = objective(p, layer, a);
-      (*value)[i] = old - step;
-      const double down = objective(p, layer, a);
-      (*value)[i] = old;
-      // Central differences err by step²·f''' ≈ 1e-10 and by rounding 1e-15/step = 1e-10.
-      ASSERT_NEAR((*gradient)[i], (up - down) / (2 * step), 1e-8)
-          << "tensor " << which << " element " << i;
-    }
-    ++which;
-  }
+  // Central differences err by step²·f''' ≈ 1e-10 and by rounding 1e-15/step = 1e-10.
+  expect_slopes(pairs, [&] { return objective(p, layer, a); }, {.slack = 1e-8});
 }
 
 std::string name_of(const testing::TestParamInfo<RecurrentCase>& info) { return info.param.name; }
