@@ -8,7 +8,9 @@ namespace {
 
 struct Unit {   // where a thread works
   Size row, unit;
-  __device__ Unit(Size index, Size hidden) : row(index / hidden), unit(index % hidden) {}
+  __device__ Unit(Size index, Size hidden)   // in 32 bits: a step has fewer units, see fits()
+      : row(static_cast<unsigned>(index) / static_cast<unsigned>(hidden)),
+        unit(static_cast<unsigned>(index) % static_cast<unsigned>(hidden)) {}
 };
 
 // Column `gate` of the input's weights; an id out of range makes the row NaN.
@@ -202,9 +204,12 @@ __global__ void table_gradient_kernel(std::int32_t cell, Size hidden, Size words
   }
 }
 
+bool fits(Size count, Size hidden) { return count * hidden < Size{1} << 31; }
+
 }  // namespace
 
 Fault cell_forward(Context& c, std::int32_t cell, const CellStep& s) {
+  RONDO_NEED(fits(s.count, s.hidden));
   const Size blocks = ceil_div(s.count * s.hidden, kThreads);
   switch (cell) {
     case kTanh: return launch(c, elman_kernel<kTanh>, blocks, s);
@@ -216,6 +221,7 @@ Fault cell_forward(Context& c, std::int32_t cell, const CellStep& s) {
 }
 
 Fault cell_backward(Context& c, std::int32_t cell, const CellBack& s) {
+  RONDO_NEED(fits(s.count, s.hidden));
   const Size blocks = ceil_div(s.count * s.hidden, kThreads);
   switch (cell) {
     case kTanh: return launch(c, elman_back_kernel<kTanh>, blocks, s);

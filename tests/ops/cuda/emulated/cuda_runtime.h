@@ -33,6 +33,7 @@ inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z,
 namespace emulated {
 void barrier();
 std::uint64_t exchange(std::uint64_t mine, int from_lane);   // all of a warp at once
+unsigned ballot(bool vote);
 void run_grid(unsigned blocks, unsigned threads, const std::function<void()>& body);
 void submit(std::function<void()> work);   // now, or into the graph being captured
 }  // namespace emulated

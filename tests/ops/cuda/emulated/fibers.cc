@@ -1,7 +1,10 @@
 // A block's threads as fibers: each runs until it ends or waits at a barrier of its block or warp.
+// From launch to launch blocks and threads take turns from the first to the last or the other way
+// round, by chance, so that what depends on their order differs between two runs of a check.
 
 #include <ucontext.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
@@ -23,10 +26,13 @@ struct Fiber {
   std::unique_ptr<char[]> stack = std::make_unique<char[]>(kStackBytes);
   State state = State::kDone;
   std::uint64_t given = 0, taken = 0;
+  unsigned votes = 0;   // the lowest bits of what the warp's threads gave
   int from_lane = 0;
 };
 
 std::vector<Fiber> fibers;
+std::uint64_t chance = 1;
+bool backwards = false;
 ucontext_t scheduler;
 Fiber* running = nullptr;
 const std::function<void()>* body_now = nullptr;
@@ -58,8 +64,12 @@ bool release_warp(std::size_t first, std::size_t last) {
     any = true;
   }
   if (!any) return false;
+  unsigned votes = 0;
+  for (std::size_t i = first; i < last; ++i)
+    if (fibers[i].state == State::kAtWarp && (fibers[i].given & 1) != 0) votes |= 1U << (i - first);
   for (std::size_t i = first; i < last; ++i) {
     if (fibers[i].state == State::kDone) continue;
+    fibers[i].votes = votes;
     fibers[i].taken = fibers[first + static_cast<std::size_t>(fibers[i].from_lane)].given;
     fibers[i].state = State::kReady;
   }
@@ -74,6 +84,16 @@ bool release_block(std::size_t threads) {
   return true;
 }
 
+// As far as the warp comes without the others: so a barrier that is missing shows.
+bool run_warp(std::size_t first, std::size_t last) {
+  bool moved = false;
+  for (std::size_t n = first; n < last; ++n) {
+    const std::size_t i = backwards ? first + last - 1 - n : n;
+    if (fibers[i].state == State::kReady) turn(i), moved = true;
+  }
+  return release_warp(first, last) || moved;
+}
+
 void run_block(std::size_t threads) {
   for (std::size_t i = 0; i < threads; ++i) {
     Fiber& f = fibers[i];
@@ -84,17 +104,17 @@ void run_block(std::size_t threads) {
     makecontext(&f.context, entry, 0);
     f.state = State::kReady;
   }
+  const std::size_t warps = (threads + 31) / 32;
   while (true) {
     bool moved = false, left = false;
-    for (std::size_t i = 0; i < threads; ++i) {
-      if (fibers[i].state == State::kReady) turn(i), moved = true;
-      left = left || fibers[i].state != State::kDone;
+    for (std::size_t n = 0; n < warps; ++n) {
+      const std::size_t first = 32 * (backwards ? warps - 1 - n : n);
+      const std::size_t last = std::min(first + 32, threads);
+      while (run_warp(first, last)) moved = true;
+      for (std::size_t i = first; i < last; ++i) left = left || fibers[i].state != State::kDone;
     }
     if (!left) return;
-    for (std::size_t first = 0; first < threads; first += 32)
-      moved = release_warp(first, std::min(first + 32, threads)) || moved;
-    moved = release_block(threads) || moved;
-    if (!moved) {
+    if (!release_block(threads) && !moved) {
       std::fprintf(stderr, "emulated GPU: a barrier that not all threads reach\n");
       std::abort();
     }
@@ -112,21 +132,25 @@ std::uint64_t exchange(std::uint64_t mine, int from_lane) {
   return f->taken;
 }
 
+unsigned ballot(bool vote) {
+  Fiber* f = running;
+  f->given = vote ? 1 : 0, f->from_lane = static_cast<int>(threadIdx.x % 32);
+  give_way(State::kAtWarp);
+  return f->votes;
+}
+
 void run_grid(unsigned blocks, unsigned threads, const std::function<void()>& body) {
   if (fibers.size() < threads) fibers.resize(threads);
   body_now = &body;
   gridDim = dim3(blocks);
-  for (unsigned b = 0; b < blocks; ++b) {
-    blockIdx.x = b;
+  chance = chance * 6364136223846793005U + 1442695040888963407U;
+  backwards = chance >> 63 != 0;
+  for (unsigned n = 0; n < blocks; ++n) {
+    blockIdx.x = backwards ? blocks - 1 - n : n;
     run_block(threads);
   }
 }
 
 }  // namespace emulated
 
-unsigned __ballot_sync(unsigned, bool vote) {
-  std::uint64_t votes = vote ? std::uint64_t{1} << threadIdx.x % 32 : 0;
-  for (int d = 1; d < 32; d *= 2)
-    votes |= __shfl_xor_sync(0xffffffffU, votes, d);
-  return static_cast<unsigned>(votes);
-}
+unsigned __ballot_sync(unsigned, bool vote) { return emulated::ballot(vote); }
