@@ -136,7 +136,8 @@ Result<Progress> get_progress(const TensorFile& file) {
 
 }  // namespace
 
-Result<void> save_run(const std::string& path, const RunState& state) {
+Result<void> save_run(const std::string& path, const RunState& state,
+                      const WriteOptions& options) {
   const Layout& layout = state.spec.layout;
   TensorFile file;
   file.metadata = to_metadata(state.spec);
@@ -146,7 +147,7 @@ Result<void> save_run(const std::string& path, const RunState& state) {
       put_stage(file, state.spec, replica, stage,
                 state.stages[static_cast<std::size_t>(replica * layout.stages + stage)]);
   put_progress(file, state.progress);
-  return write_tensors(path, file);
+  return write_tensors(path, file, options);
 }
 
 Result<RunState> load_run(const std::string& path) {

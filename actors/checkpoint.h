@@ -39,7 +39,8 @@ struct RunState {
   std::vector<StageSnapshot> stages;
 };
 
-[[nodiscard]] Result<void> save_run(const std::string& path, const RunState& state);
+[[nodiscard]] Result<void> save_run(const std::string& path, const RunState& state,
+                                    const WriteOptions& options = {});
 [[nodiscard]] Result<RunState> load_run(const std::string& path);
 
 // A trained model alone.

@@ -120,6 +120,11 @@ std::string to_svg(const std::vector<CurveRow>& rows) {
   return out + "</svg>\n";
 }
 
+bool is_curve(const std::string& path) {
+  const auto text = read_file(path);
+  return text && text.value().starts_with(kHeader);
+}
+
 void Curve::resume(std::int64_t step) {
   const auto text = read_file(folder_ + "/curve.csv");
   if (!text || !text.value().starts_with(kHeader)) return;
@@ -135,12 +140,12 @@ Result<void> Curve::save() const {
   std::string text = kHeader;
   for (const CurveRow& row : rows_) text += to_line(row);
   const std::string_view csv = text;
-  if (auto wrote = write_whole(folder_ + "/curve.csv", {&csv, 1}, Durability::kQuick);
+  if (auto wrote = write_whole(folder_ + "/curve.csv", {&csv, 1}, {Durability::kQuick, {}});
       !wrote)
     return wrote;
   const std::string picture = to_svg(rows_);
   const std::string_view svg = picture;
-  return write_whole(folder_ + "/curve.svg", {&svg, 1}, Durability::kQuick);
+  return write_whole(folder_ + "/curve.svg", {&svg, 1}, {Durability::kQuick, {}});
 }
 
 }  // namespace rondo::actors

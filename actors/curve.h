@@ -42,6 +42,9 @@ class Curve {
   std::vector<CurveRow> rows_;
 };
 
+// Whether a run of ours wrote that file.
+[[nodiscard]] bool is_curve(const std::string& path);
+
 // The picture: training loss (a thin line, averaged to the width of the paper) and validation loss
 // (dots), over steps.
 [[nodiscard]] std::string to_svg(const std::vector<CurveRow>& rows);

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <deque>
 #include <map>
+#include <set>
 #include <thread>
 #include <utility>
 
@@ -18,7 +19,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr int kFailuresMax = 20;               // without a committed step between them
-constexpr int kUnexplainedMax = 2;  // failures without a death, one after the other
 constexpr DurationNs kBirthPatience = seconds(1);
 constexpr std::size_t kSegmentsAhead = 4;      // of validation, submitted and not yet awaited
 
@@ -59,7 +59,6 @@ Group::Group(Context& context, const RunSpec& spec, const Streams& streams, Repo
       parties_.push_back(party);
     }
   }
-  if (options.chaos) chaos_.emplace(*options.chaos, parties_.size(), layout.replicas > 1);
 }
 
 Group::~Group() {
@@ -107,10 +106,11 @@ std::optional<double> Group::step(const Step& step) {
   plan_kills(step.number);
   while (true) {
     turn_ = {incarnation_, step.number, step.segment.steps, step.fresh, 1.0 / tokens};
+    const StepEnds ends = submit_step(plan(), turn_, step.segment, step.lr);
     try {
-      return await(submit_step(plan(), turn_, step.segment, step.lr));
+      return await(ends);
     } catch (const Error& error) {
-      if (!recover(error)) return std::nullopt;
+      if (!recover(root_of(ends, error))) return std::nullopt;
     }
   }
 }
@@ -125,12 +125,23 @@ double Group::await(const StepEnds& ends) {
   return ops::tree_sum(losses);
 }
 
+// What failed first: later calls of the step may only say that an earlier one did not happen.
+// Calls were submitted in such an order that no failure comes before its cause.
+Error Group::root_of(const StepEnds& ends, const Error& error) const {
+  try {
+    for (const Ref<Floats>& ref : ends.passes) static_cast<void>(context_.try_get(ref));
+    for (const Ref<void>& ref : ends.updates) static_cast<void>(context_.try_get(ref));
+  } catch (const Error& first) {
+    return first;
+  }
+  return error;
+}
+
 void Group::commit() {
   RONDO_CHECK_EQ(prepared_.states.size(), parties_.size());
   committed_ = std::exchange(prepared_, {});
   committed_step_ = turn_.step;
   failures_ = 0;
-  unexplained_ = 0;
   submit_commit(plan(), turn_);
 }
 
@@ -176,23 +187,37 @@ std::vector<StageSnapshot> Group::committed() const {
   return all;
 }
 
+std::vector<std::vector<StageSpan>> Group::take_spans() {
+  std::vector<Ref<std::vector<StageSpan>>> asked;
+  for (const Party& party : parties_) asked.push_back(party.bound.call(&StageActor::take_spans));
+  std::vector<std::vector<StageSpan>> all;
+  for (const auto& ref : asked) {
+    all.emplace_back();
+    try {
+      all.back() = context_.get(ref);
+    } catch (const Error& error) {  // the next step will find out who died
+      if (error.code() == ErrorCode::kUnavailable) throw;
+    }
+  }
+  return all;
+}
+
 // ---- failures
-// ------------------------------------------------------------------------------------
 
 void Group::plan_kills(std::int64_t step) {
-  if (!chaos_) return;
-  for (const Chaos::Strike& strike : chaos_->before_step(step)) {
+  if (options_.chaos == nullptr) return;
+  for (const Chaos::Strike& strike : options_.chaos->before_step(step)) {
     const Party& party = parties_[strike.party];
     say("chaos: " + party.name + " is to die in phase: " + std::string(to_string(strike.phase)));
-    static_cast<void>(party.bound.call(&StageActor::doom, strike.phase));
+    static_cast<void>(party.bound.call(&StageActor::doom, strike.phase, strike.node));
   }
 }
 
 bool Group::recover(const Error& error) {
-  if (error.code() == ErrorCode::kUnavailable) throw error;  // this process has no cluster any more
   Error cause = error;
   std::map<std::size_t, Clock::time_point> died;  // when it was noticed
   while (true) {
+    if (cause.code() == ErrorCode::kUnavailable) throw cause;  // this process has no cluster
     if (++failures_ > kFailuresMax)
       throw Error(cause.code(), "given up after " + std::to_string(kFailuresMax) +
                                     " failures without a step between them: " + cause.what());
@@ -200,12 +225,12 @@ bool Group::recover(const Error& error) {
     incarnation_ += 1;
     const std::vector<std::size_t> dead = find_dead();
     for (std::size_t party : dead) died.emplace(party, Clock::now());
-    // A failed method may be the echo of a loss elsewhere; one that fails again is a failure.
+    // Nobody died, nothing was lost: the work itself failed, and would fail again.
     if (died.empty() && cause.code() != ErrorCode::kObjectLost &&
-        cause.code() != ErrorCode::kActorDied && cause.code() != ErrorCode::kCancelled &&
-        ++unexplained_ > kUnexplainedMax)
+        cause.code() != ErrorCode::kActorDied)
       throw cause;
     try {
+      seal_again(dead);
       for (std::size_t party : dead)
         if (!bear_again(party)) return false;
       restore_all();
@@ -226,11 +251,13 @@ std::vector<std::size_t> Group::find_dead() {
     try {
       static_cast<void>(context_.get(pings[at]));
     } catch (const Error& error) {
+      if (error.code() == ErrorCode::kUnavailable) throw;
       reporter_.failure(parties_[at].name, cause_of(error), committed_step_);
       parties_[at].restored = false;
       dead.push_back(at);
     }
   }
+  if (options_.chaos != nullptr && !dead.empty()) tell_hit(options_.chaos->died(dead));
   return dead;
 }
 
@@ -247,8 +274,10 @@ bool Group::bear_again(std::size_t party) {
         continue;
       }
       one.bound = born;
-      if (chaos_ && failures_ > 0 && chaos_->kills_at_birth()) {
-        const int pid = context_.get(one.bound.call(&StageActor::pid));
+      if (options_.chaos != nullptr && failures_ > 0 && options_.chaos->kills_at_birth()) {
+        const bool node = options_.chaos->kills_nodes();
+        const int pid = context_.get(
+            one.bound.call(node ? &StageActor::node_pid : &StageActor::pid));
         say("chaos: " + one.name + " dies at its birth");
         ::kill(pid, SIGKILL);
       }
@@ -264,6 +293,18 @@ bool Group::bear_again(std::size_t party) {
   return false;
 }
 
+// A newborn's version, put anew into the store of this process's node: wherever the worker lived
+// that sealed it first, its node may be gone, and nobody need wait to learn that.
+void Group::seal_again(const std::vector<std::size_t>& parties) {
+  std::set<std::size_t> stages;
+  for (const std::size_t party : parties) {
+    stages.insert(party % static_cast<std::size_t>(spec_.layout.stages));
+    committed_.states[party] = open(context_.put(decode(committed_.states[party])));
+  }
+  for (const std::size_t stage : stages)
+    committed_.weights[stage] = open(context_.put(decode(committed_.weights[stage])));
+}
+
 // Gives the newborn the committed version, and tells everybody else to go back to it.
 void Group::restore_all() {
   std::vector<Ref<void>> done;
@@ -274,33 +315,23 @@ void Group::restore_all() {
                                   : restore(at));
   }
   for (std::size_t at = 0; at < parties_.size(); ++at) {
-    try {
-      context_.get(done[at]);
-      parties_[at].restored = true;
-    } catch (const Error& error) {
-      if (error.code() == ErrorCode::kObjectLost) reseal(at);
-      throw;
-    }
+    context_.get(done[at]);
+    parties_[at].restored = true;
   }
 }
 
 Ref<void> Group::restore(std::size_t at) {
   const Party& party = parties_[at];
-  const Phase phase = chaos_ && failures_ > 0 ? chaos_->for_newborn() : Phase::kNone;
+  if (options_.record) static_cast<void>(party.bound.call(&StageActor::record));
+  Chaos* chaos = failures_ > 0 ? options_.chaos : nullptr;
+  const Phase phase = chaos != nullptr ? chaos->for_newborn(at) : Phase::kNone;
   if (phase != Phase::kNone) {
     say("chaos: " + party.name + " is to die in phase: " + std::string(to_string(phase)));
-    static_cast<void>(party.bound.call(&StageActor::doom, phase));
+    static_cast<void>(party.bound.call(&StageActor::doom, phase, chaos->kills_nodes()));
   }
   const std::size_t stage = at % static_cast<std::size_t>(spec_.layout.stages);
   return party.bound.call(&StageActor::restore, incarnation_, committed_step_,
                           committed_.weights[stage].ref, committed_.states[at].ref);
-}
-
-// The copy that the store had is gone; this process still reads its own.
-void Group::reseal(std::size_t party) {
-  const std::size_t stage = party % static_cast<std::size_t>(spec_.layout.stages);
-  committed_.weights[stage] = open(context_.put(decode(committed_.weights[stage])));
-  committed_.states[party] = open(context_.put(decode(committed_.states[party])));
 }
 
 }  // namespace rondo::actors

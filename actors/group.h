@@ -21,9 +21,10 @@
 // rolls back to the last committed step, only the failed actor is born again, takes its version
 // from the sealed snapshot, and the step is done once more, to the same bits.
 //
-// Snapshots outlive the workers that made them, and opening them here copies them to this
-// process's node: so they survive any number of workers and any node but this one; if this process
-// ends, the run does, until --resume.
+// Snapshots outlive the workers that made them: opening them copies them to this process's node
+// and into its reach. So they survive every worker and every node, for as long as this process
+// lives, and a newborn gets them from here, sealed anew. If this process ends, the run does, until
+// --resume.
 //
 // One thread. Throws Error when the run cannot go on: a method threw, or actors die faster than
 // steps are committed.
@@ -33,9 +34,10 @@ namespace rondo::actors {
 class Group {
  public:
   struct Options {
-    int threads = 1;                     // an actor
-    std::string name;                    // of the run: unique in the cluster
-    std::optional<std::uint64_t> chaos;  // seed of planned kills
+    int threads = 1;   // an actor
+    std::string name;  // of the run: unique in the cluster
+    Chaos* chaos = nullptr;   // planned kills; outlives the group
+    bool record = false;      // what the stages do when: see take_spans
   };
   struct Step {
     Segment segment;
@@ -59,8 +61,12 @@ class Group {
   void commit();
   // The sum of the losses over all validation segments.
   std::optional<double> validate(const std::vector<Segment>& segments);
-  // What is in force. Needs no actor.
+  // What is in force. Needs no actor. Requires: has_version().
+  [[nodiscard]] bool has_version() const { return committed_.states.size() == parties_.size(); }
   [[nodiscard]] std::vector<StageSnapshot> committed() const;
+  // Options::record: what each stage did in the step that was committed last (by replica, then by
+  // stage). Of one that has died meanwhile: nothing.
+  std::vector<std::vector<StageSpan>> take_spans();
 
  private:
   // A version's part, sealed: the object, and its bytes as this process reads them.
@@ -79,15 +85,16 @@ class Group {
   [[nodiscard]] Floats decode(const Sealed& sealed) const;
   void plan_kills(std::int64_t step);
   double await(const StepEnds& ends);
+  [[nodiscard]] Error root_of(const StepEnds& ends, const Error& error) const;
 
   // After a failure: false when stopped. Throws `error` itself if no actor died of it.
   bool recover(const Error& error);
   // Asks everybody; reports who died and gives their indices.
   std::vector<std::size_t> find_dead();
   bool bear_again(std::size_t party);
+  void seal_again(const std::vector<std::size_t>& parties);
   void restore_all();
   Ref<void> restore(std::size_t party);
-  void reseal(std::size_t party);
 
   Context& context_;
   RunSpec spec_;
@@ -95,7 +102,6 @@ class Group {
   Reporter& reporter_;
   const std::atomic<int>& stop_;
   Options options_;
-  std::optional<Chaos> chaos_;
   std::vector<Party> parties_;  // by replica, then by stage
   Version committed_;
   Version prepared_;
@@ -103,7 +109,6 @@ class Group {
   std::int64_t committed_step_ = 0;
   std::uint64_t incarnation_ = 0;  // of the group
   int failures_ = 0;               // since the last commit
-  int unexplained_ = 0;            // of those, the ones of which nobody died
 };
 
 }  // namespace rondo::actors

@@ -173,34 +173,69 @@ Result<std::int64_t> TensorFile::integer(const std::string& name) const {
   return value;
 }
 
-Result<void> write_whole(const std::string& path, std::span<const std::string_view> parts,
-                         Durability durability) {
-  const std::string beside = path + ".part";
-  const std::size_t slash = path.rfind('/');
-  const std::string folder = slash == std::string::npos ? "." : path.substr(0, slash + 1);
-  {
-    const File file(::open(beside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
-    if (file.fd() < 0) return refused("create", beside);
-    bool good = true;
-    for (std::string_view part : parts) good = good && write_all(file.fd(), part);
-    if (!good || (durability == Durability::kDurable && ::fsync(file.fd()) != 0)) {
-      const Error error = refused("write", path);
-      ::unlink(beside.c_str());
-      return error;
+std::string unfinished_name(const std::string& path) { return path + ".part"; }
+
+namespace {
+// Both halves of the bytes, with `half_done` between them.
+bool write_parts(int fd, std::span<const std::string_view> parts,
+                 const std::function<void()>& half_done) {
+  std::size_t all = 0;
+  for (std::string_view part : parts) all += part.size();
+  std::size_t left = all / 2;  // of the first half
+  bool told = false;
+  for (std::string_view part : parts) {
+    if (!told && part.size() >= left) {
+      if (!write_all(fd, part.substr(0, left))) return false;
+      part.remove_prefix(left);
+      half_done();
+      told = true;
+    } else if (!told) {
+      left -= part.size();
     }
+    if (!write_all(fd, part)) return false;
   }
+  return true;
+}
+
+Result<void> write_beside(const std::string& path, std::span<const std::string_view> parts,
+                          const WriteOptions& options) {
+  const std::string beside = unfinished_name(path);
+  const File file(::open(beside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+  if (file.fd() < 0) return refused("create", beside);
+  const auto half_done = [&] {
+    if (options.at) options.at(WritePoint::kHalf);
+  };
+  if (!write_parts(file.fd(), parts, half_done) ||
+      (options.durability == Durability::kDurable && ::fsync(file.fd()) != 0)) {
+    const Error error = refused("write", path);
+    ::unlink(beside.c_str());
+    return error;
+  }
+  return {};
+}
+}  // namespace
+
+Result<void> write_whole(const std::string& path, std::span<const std::string_view> parts,
+                         const WriteOptions& options) {
+  if (auto wrote = write_beside(path, parts, options); !wrote) return wrote;
+  if (options.at) options.at(WritePoint::kWhole);
+  const std::string beside = unfinished_name(path);
   if (::rename(beside.c_str(), path.c_str()) != 0) {
     const Error error = refused("rename to", path);
     ::unlink(beside.c_str());
     return error;
   }
-  if (durability == Durability::kQuick) return {};
+  if (options.at) options.at(WritePoint::kRenamed);
+  if (options.durability == Durability::kQuick) return {};
+  const std::size_t slash = path.rfind('/');
+  const std::string folder = slash == std::string::npos ? "." : path.substr(0, slash + 1);
   const File directory(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (directory.fd() < 0 || ::fsync(directory.fd()) != 0) return refused("sync", folder);
   return {};
 }
 
-Result<void> write_tensors(const std::string& path, const TensorFile& file) {
+Result<void> write_tensors(const std::string& path, const TensorFile& file,
+                           const WriteOptions& options) {
   nlohmann::json header = nlohmann::json::object();
   if (!file.metadata.empty()) header["__metadata__"] = file.metadata;
   std::uint64_t offset = 0;
@@ -216,7 +251,7 @@ Result<void> write_tensors(const std::string& path, const TensorFile& file) {
   std::vector<std::string_view> parts{
       {reinterpret_cast<const char*>(&length), sizeof length}, text};
   for (const auto& entry : file.tensors) parts.push_back(entry.second.bytes);
-  return write_whole(path, parts);
+  return write_whole(path, parts, options);
 }
 
 Result<TensorFile> read_tensors(const std::string& path) {

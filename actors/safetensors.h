@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <span>
 #include <string>
@@ -43,17 +44,32 @@ struct TensorFile {
   [[nodiscard]] Result<std::int64_t> integer(const std::string& name) const;
 };
 
+// How a file is written. kDurable: it outlasts a crash of the machine; kQuick: what can be made
+// again need not wait for the disk. `at`, for tests, is told where the writing stands.
+enum class Durability : unsigned char { kDurable, kQuick };
+enum class WritePoint : unsigned char {
+  kHalf,     // half of the bytes are in the file beside, the old file is in its place
+  kWhole,    // all of them are, and on the disk; the old file is in its place
+  kRenamed,  // the new file is in its place, its folder is not on the disk yet
+};
+struct WriteOptions {
+  Durability durability = Durability::kDurable;
+  std::function<void(WritePoint)> at;
+};
+
 // kUnavailable when the disk or folder refuses; what was there before stays.
-[[nodiscard]] Result<void> write_tensors(const std::string& path, const TensorFile& file);
+[[nodiscard]] Result<void> write_tensors(const std::string& path, const TensorFile& file,
+                                         const WriteOptions& options = {});
 
 // kNotFound when it cannot be opened, kInvalid when it is no safetensors file or was cut short.
 [[nodiscard]] Result<TensorFile> read_tensors(const std::string& path);
 
-// Writes `parts` to `path` so that a reader finds the old file or the new one. kDurable: a crash
-// of the machine included; kQuick: what can be made again need not wait for the disk.
-enum class Durability : unsigned char { kDurable, kQuick };
+// Writes `parts` to `path` so that a reader finds the old file or the new one.
 [[nodiscard]] Result<void> write_whole(const std::string& path,
                                        std::span<const std::string_view> parts,
-                                       Durability durability = Durability::kDurable);
+                                       const WriteOptions& options = {});
+
+// The name of the file beside, which is left when a writer is killed.
+[[nodiscard]] std::string unfinished_name(const std::string& path);
 
 }  // namespace rondo::actors

@@ -1,8 +1,10 @@
 #include <rondo/actors/stage_actor.h>
 
 #include <algorithm>
+#include <chrono>
 #include <csignal>
 #include <string>
+#include <utility>
 
 #include <unistd.h>
 
@@ -15,6 +17,11 @@ namespace rondo::actors {
 namespace {
 
 StageActor::Floats copy(StageActor::View view) { return {view.begin(), view.end()}; }
+
+std::int64_t now_ns() {
+  const auto since = std::chrono::steady_clock::now().time_since_epoch();
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(since).count();
+}
 
 ops::View<const float> flat(StageActor::View view) {
   return {view.data(), {static_cast<ops::Dim>(view.size())}};
@@ -41,12 +48,19 @@ StageActor::StageActor(const StageSpec& spec, int threads)
     : executor_(threads), stage_(spec, executor_) {}
 
 void StageActor::strike(Phase phase) {
-  if (phase == doomed_) ::kill(::getpid(), SIGKILL);
+  if (phase != doomed_) return;
+  if (!node_too_) ::kill(::getpid(), SIGKILL);
+  ::kill(::getppid(), SIGKILL);
+  while (true) ::pause();  // until that death takes this process along
 }
 
-void StageActor::doom(Phase phase) { doomed_ = phase; }
+void StageActor::doom(Phase phase, bool node) {
+  doomed_ = phase;
+  node_too_ = node;
+}
 
 int StageActor::pid() { return ::getpid(); }
+int StageActor::node_pid() { return ::getppid(); }
 
 void StageActor::check_group(std::uint64_t group) const {
   if (group != group_)
@@ -62,6 +76,8 @@ void StageActor::enter(const Turn& turn, Phase phase) {
     step_ = turn.step;
     prepared_ = false;
     learnt_ = 0;
+    kept_ = 0;
+    spans_.clear();
     loss_ = 0;
   }
   strike(phase);
@@ -100,24 +116,50 @@ void StageActor::roll_back(std::uint64_t group, std::int64_t committed) {
   prepared_ = false;
 }
 
+void StageActor::record() { records_ = true; }
+
+std::vector<StageSpan> StageActor::take_spans() { return std::exchange(spans_, {}); }
+
+void StageActor::write_down(const Turn& turn, SpanKind kind, int microbatch,
+                            std::int64_t began_ns) {
+  if (records_) spans_.push_back({kind, microbatch, kept_, turn.step, began_ns, now_ns()});
+}
+
+std::span<const float> StageActor::go_forward(const Turn& turn, int microbatch,
+                                              const Stage::Input& input) {
+  const std::int64_t began_ns = now_ns();
+  ++kept_;
+  const std::span<const float> activations = stage_.forward(microbatch, turn.steps, input);
+  write_down(turn, SpanKind::kForward, microbatch, began_ns);
+  return activations;
+}
+
+StageActor::Floats StageActor::go_backward(const Turn& turn, int microbatch, View dy) {
+  const std::int64_t began_ns = now_ns();
+  ++learnt_;
+  Floats below = copy(stage_.backward(microbatch, dy));
+  write_down(turn, SpanKind::kBackward, microbatch, began_ns);
+  --kept_;
+  return below;
+}
+
 StageActor::Floats StageActor::forward(const Turn& turn, int microbatch, const Feed& inputs) {
   enter(turn, Phase::kForward);
-  return copy(stage_.forward(microbatch, turn.steps, {&inputs, {}}));
+  return copy(go_forward(turn, microbatch, {&inputs, {}}));
 }
 
 StageActor::Floats StageActor::forward_on(const Turn& turn, int microbatch, View activations) {
   enter(turn, Phase::kForward);
-  return copy(stage_.forward(microbatch, turn.steps, {nullptr, activations}));
+  return copy(go_forward(turn, microbatch, {nullptr, activations}));
 }
 
 StageActor::Floats StageActor::learn_from(const Turn& turn, int microbatch,
                                           const Stage::Input& input, const Feed& targets) {
   enter(turn, Phase::kForward);
-  stage_.forward(microbatch, turn.steps, input);
+  go_forward(turn, microbatch, input);
   loss_ += stage_.loss(microbatch, targets, turn.scale);
   strike(Phase::kBackward);
-  ++learnt_;
-  return copy(stage_.backward(microbatch, {}));
+  return go_backward(turn, microbatch, {});
 }
 
 StageActor::Floats StageActor::learn(const Turn& turn, int microbatch, const Feed& inputs,
@@ -133,8 +175,7 @@ StageActor::Floats StageActor::learn_on(const Turn& turn, int microbatch, View a
 StageActor::Floats StageActor::backward(const Turn& turn, int microbatch, View dy) {
   enter(turn, Phase::kBackward);
   need(learnt_ == microbatch, "a backward pass");
-  ++learnt_;
-  return copy(stage_.backward(microbatch, dy));
+  return go_backward(turn, microbatch, dy);
 }
 
 StageActor::Floats StageActor::gradient(const Turn& turn) {
@@ -239,8 +280,11 @@ void register_stage_actor(Registry& registry) {
       .method("infer_on", &StageActor::infer_on)
       .method("judge", &StageActor::judge)
       .method("judge_on", &StageActor::judge_on)
+      .method("record", &StageActor::record)
+      .method("take_spans", &StageActor::take_spans)
       .method("doom", &StageActor::doom)
-      .method("pid", &StageActor::pid);
+      .method("pid", &StageActor::pid)
+      .method("node_pid", &StageActor::node_pid);
 }
 
 }  // namespace rondo::actors

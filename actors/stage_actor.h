@@ -6,6 +6,7 @@
 #include <vector>
 
 #include <rondo/actors/stage.h>
+#include <rondo/actors/timeline.h>
 #include <rondo/registry.h>
 
 // StageActor: a Stage that lives in a worker. The trainer calls it, activations and gradients go
@@ -74,12 +75,21 @@ class StageActor {
   double judge(const Turn& turn, int microbatch, const Feed& inputs, const Feed& targets);
   double judge_on(const Turn& turn, int microbatch, View activations, const Feed& targets);
 
-  void doom(Phase phase);  // the next arrival there is the last
+  // From now on every forward and backward of a step is written down, until taken.
+  void record();
+  std::vector<StageSpan> take_spans();
+
+  // The next arrival there is the last; `node`: of this worker's whole node.
+  void doom(Phase phase, bool node);
   int pid();
+  int node_pid();
 
  private:
   void enter(const Turn& turn, Phase phase);
   void check_group(std::uint64_t group) const;
+  std::span<const float> go_forward(const Turn& turn, int microbatch, const Stage::Input& input);
+  Floats go_backward(const Turn& turn, int microbatch, View dy);
+  void write_down(const Turn& turn, SpanKind kind, int microbatch, std::int64_t began_ns);
   void strike(Phase phase);
   void need(bool done, const char* what) const;
   Floats learn_from(const Turn& turn, int microbatch, const Stage::Input& input,
@@ -96,6 +106,10 @@ class StageActor {
   bool prepared_ = false;
   double loss_ = 0;
   Phase doomed_ = Phase::kNone;
+  bool node_too_ = false;
+  bool records_ = false;
+  int kept_ = 0;  // microbatches between forward and backward
+  std::vector<StageSpan> spans_;
 };
 
 void register_stage_actor(Registry& registry);

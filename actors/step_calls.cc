@@ -23,7 +23,7 @@ class SliceCalls {
 
   // Submits each stage's next call as soon as the refs that it takes exist, until all are
   // submitted.
-  void submit() {
+  void submit(std::vector<Ref<Floats>>& passes) {
     for (bool moved = true; moved;) {
       moved = false;
       for (int stage = 0; stage < plan_.spec.layout.stages; ++stage) {
@@ -34,6 +34,7 @@ class SliceCalls {
         }
       }
     }
+    for (Ref<Floats>& ref : gradients_[0]) passes.push_back(std::move(ref));
   }
 
  private:
@@ -70,8 +71,8 @@ class SliceCalls {
     const Actor<StageActor>& actor = plan_.at(replica_, stage);
     const Feed targets = plan_.streams.targets(segment_, rows(microbatch));
     if (stage == 0) {
-      static_cast<void>(actor.call(&StageActor::learn, turn_, microbatch,
-                                   plan_.streams.inputs(segment_, rows(microbatch)), targets));
+      gradients_[0][m] = actor.call(&StageActor::learn, turn_, microbatch,
+                                    plan_.streams.inputs(segment_, rows(microbatch)), targets);
       return true;
     }
     if (!activations_[at - 1][m]) return false;
@@ -123,17 +124,17 @@ Ref<Floats> submit_sum(const StepPlan& plan, const Turn& turn, int stage) {
 
 StepEnds submit_step(const StepPlan& plan, const Turn& turn, const Segment& segment, double lr) {
   const Layout& layout = plan.spec.layout;
-  for (int replica = 0; replica < layout.replicas; ++replica)
-    SliceCalls(plan, turn, segment, replica).submit();
   StepEnds ends;
+  for (int replica = 0; replica < layout.replicas; ++replica)
+    SliceCalls(plan, turn, segment, replica).submit(ends.passes);
   for (int stage = 0; stage < layout.stages; ++stage) {
     if (layout.replicas == 1) {
-      static_cast<void>(plan.at(0, stage).call(&StageActor::apply_own, turn, lr));
+      ends.updates.push_back(plan.at(0, stage).call(&StageActor::apply_own, turn, lr));
       continue;
     }
     const Ref<Floats> sum = submit_sum(plan, turn, stage);
     for (int replica = 0; replica < layout.replicas; ++replica)
-      static_cast<void>(plan.at(replica, stage).call(&StageActor::apply, turn, lr, sum));
+      ends.updates.push_back(plan.at(replica, stage).call(&StageActor::apply, turn, lr, sum));
   }
   for (int stage = 0; stage < layout.stages; ++stage)
     ends.weights.push_back(plan.at(0, stage).call(&StageActor::weights, turn));

@@ -37,8 +37,11 @@ struct StepPlan {
   }
 };
 
-// What a step ends in: the next version of everything, sealed, and the losses of the slices.
+// What a step ends in: the next version of everything, sealed, and the losses of the slices; and
+// before them the calls whose failure only shows in what comes after, by its echo.
 struct StepEnds {
+  std::vector<Ref<Floats>> passes;   // the first stages' backwards: empty values
+  std::vector<Ref<void>> updates;    // the optimiser's, of everybody
   std::vector<Ref<Floats>> weights;  // by stage, from replica 0: all replicas hold the same bits
   std::vector<Ref<Floats>> states;   // by party
   std::vector<Ref<double>> losses;   // by replica

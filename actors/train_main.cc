@@ -1,15 +1,19 @@
 // rondo-train: trains a recurrent network. See `rondo train --help`.
 
 #include <atomic>
+#include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <filesystem>
 #include <memory>
+#include <optional>
+#include <thread>
 
 #include <unistd.h>
 
 #include <rondo/actors/cli.h>
 #include <rondo/actors/dataset.h>
+#include <rondo/actors/timeline.h>
 #include <rondo/actors/train_options.h>
 #include <rondo/actors/trainer.h>
 #include <rondo/runtime.h>
@@ -52,10 +56,13 @@ void need(const Result<void>& result) {
   if (!result) throw Exit{exit_code(result.error()), result.error().what()};
 }
 
+// The folder for checkpoints, without what a killed run left unfinished there.
 void make_folder(const std::string& out) {
   std::error_code error;
   std::filesystem::create_directories(out, error);
   if (error) throw Exit{kExitMachine, "cannot make folder '" + out + "': " + error.message()};
+  for (const char* name : {"last.safetensors", "best.safetensors", "curve.csv", "curve.svg"})
+    std::filesystem::remove(unfinished_name(out + "/" + name), error);
 }
 
 int stopped(const TrainOptions& options, const Progress& progress) {
@@ -79,38 +86,54 @@ std::vector<StageSnapshot> versions_of(TrainOptions& options) {
   return all;
 }
 
-// The driver's own node died; the run is saved and can go on from another one.
+// The driver's own node died; the run can go on from another one, with what is saved.
 struct NodeLost {
   std::string text;
   std::int64_t step = 0;
+  bool saved = false;  // that step; else an earlier one may be
 };
 
-int train(TrainOptions options, Runtime& runtime, int nodes_lost, Reporter& reporter,
-          const Streams& streams) {
+// What a run keeps while it goes from one node to the next.
+struct Companions {
+  Reporter& reporter;
+  const Streams& streams;
+  std::optional<Chaos> chaos;
+  std::optional<Timeline> timeline;
+  int nodes_lost = 0;
+};
+
+template <class T>
+T* address_or_null(std::optional<T>& value) {
+  return value ? &*value : nullptr;
+}
+
+int train(TrainOptions options, Runtime& runtime, Companions& with) {
   const std::string name = "train" + std::to_string(::getpid()) +
-                           (nodes_lost == 0 ? "" : "." + std::to_string(nodes_lost));
+                           (with.nodes_lost == 0 ? "" : "." + std::to_string(with.nodes_lost));
   RunSpec& spec = options.spec;
   const Progress progress = options.resumed ? options.resumed->progress : Progress{};
   Curve curve(options.out);
   if (options.resumed) curve.resume(progress.step);
   catch_signals();
-  Group group(runtime, spec, streams, reporter, stop_signal,
-              {options.threads, name, options.chaos});
-  if (!group.start(versions_of(options), progress.step)) return stopped(options, progress);
-  if (nodes_lost == 0) {
-    reporter.start(spec, options.out, parameter_count(spec.model, {0, spec.model.layers}),
-                   options.threads);
-  }
-  Trainer trainer(spec, progress, {streams, group, curve, reporter, stop_signal},
-                  {options.out, options.save_every});
+  Group group(runtime, spec, with.streams, with.reporter, stop_signal,
+              {options.threads, name, address_or_null(with.chaos), with.timeline.has_value()});
+  Trainer trainer(spec, progress, {with.streams, group, curve, with.reporter, stop_signal},
+                  {options.out, options.save_every, address_or_null(with.chaos),
+                   address_or_null(with.timeline)});
   try {
+    if (!group.start(versions_of(options), progress.step)) return stopped(options, progress);
+    if (with.nodes_lost == 0)
+      with.reporter.start(spec, options.out, parameter_count(spec.model, {0, spec.model.layers}),
+                          options.threads);
     const bool finished = need(trainer.run());
     return finished ? 0 : stopped(options, trainer.progress());
   } catch (const Error& error) {  // the cluster is gone, or cannot carry the run any more
-    if (!trainer.rescue()) throw;
-    if (error.code() == ErrorCode::kUnavailable && !options.address.empty())
-      throw NodeLost{error.what(), trainer.progress().step};
-    throw Exit{error.code() == ErrorCode::kUnavailable ? kExitCluster : kExitFailed,
+    const bool lost = error.code() == ErrorCode::kUnavailable;
+    const bool saved = group.has_version() && trainer.rescue();
+    if (lost && !options.address.empty())
+      throw NodeLost{error.what(), trainer.progress().step, saved};
+    if (!saved) throw;
+    throw Exit{lost ? kExitCluster : kExitFailed,
                std::string(error.what()) + "; the run is saved up to step " +
                    std::to_string(trainer.progress().step) +
                    ": go on with rondo train --resume --out " + options.out};
@@ -127,29 +150,61 @@ std::unique_ptr<Runtime> join_cluster(const std::string& program, const std::str
   return std::make_unique<Runtime>(count, words, registry);
 }
 
-std::string resume_hint(const NodeLost& lost, const std::string& out) {
-  return lost.text + "; the run is saved up to step " + std::to_string(lost.step) +
-         ": go on with rondo train --resume --out " + out;
+// The last save, if there is one; else the run begins anew.
+void go_back(TrainOptions& options, Reporter& reporter, const NodeLost& lost) {
+  const std::string path = options.out + "/last.safetensors";
+  std::error_code error;
+  if (lost.saved || std::filesystem::exists(path, error)) {
+    options.resumed = need(load_run(path));
+  } else {
+    options.resumed.reset();
+  }
+  const std::int64_t step = options.resumed ? options.resumed->progress.step : 0;
+  reporter.failure("the driver's node",
+                   lost.text + (lost.saved ? ""
+                                           : "; the run goes back to its last save, after step " +
+                                                 std::to_string(step)),
+                   step);
+}
+
+// A cluster that lost its nodes or its head is given time to start them again.
+std::unique_ptr<Runtime> join_again(const std::string& program, const TrainOptions& options,
+                                    const Registry& registry, const NodeLost& lost) {
+  using Clock = std::chrono::steady_clock;
+  constexpr auto kPatience = std::chrono::seconds(60);
+  const auto began = Clock::now();
+  while (true) {
+    try {
+      return join_cluster(program, options.address, registry);
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::kUnavailable) throw;
+      if (stop_signal.load() != 0 || Clock::now() - began > kPatience)
+        throw Exit{kExitCluster, lost.text + ", and no other took the run: " + error.what() +
+                                     "; go on with rondo train --resume --out " + options.out};
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  }
 }
 
 // Trains on the cluster; when the driver's own node dies, goes on from another node of this
 // machine with what was just saved, as a resumed run would: to the same bits.
 int train_on_nodes(TrainOptions options, const char* program, const Registry& registry,
-                   Reporter& reporter, const Streams& streams) {
-  constexpr int kNodesLostMax = 10;
-  for (int lost_nodes = 0;; ++lost_nodes) {
+                   Companions& with) {
+  constexpr int kNodesLostMax = 50;
+  auto runtime = join_cluster(program, options.address, registry);
+  make_folder(options.out);
+  while (true) {
     try {
-      const auto runtime = join_cluster(program, options.address, registry);
-      make_folder(options.out);
-      return train(options, *runtime, lost_nodes, reporter, streams);
+      return train(options, *runtime, with);
     } catch (const NodeLost& lost) {
-      if (lost_nodes >= kNodesLostMax) throw Exit{kExitCluster, resume_hint(lost, options.out)};
-      reporter.failure("the driver's node", lost.text, lost.step);
-      options.resumed = need(load_run(options.out + "/last.safetensors"));
-    } catch (const Error& error) {  // the dead node may be listed for a while, or none lives yet
-      if (lost_nodes == 0 || lost_nodes >= kNodesLostMax ||
-          error.code() != ErrorCode::kUnavailable)
-        throw;
+      if (++with.nodes_lost > kNodesLostMax)
+        throw Exit{kExitCluster, lost.text + ", as " + std::to_string(kNodesLostMax) +
+                                     " did before; go on with rondo train --resume --out " +
+                                     options.out};
+      if (with.chaos) tell_hit(with.chaos->lost_own_node());
+      runtime.reset();
+      go_back(options, with.reporter, lost);
+      runtime = join_again(program, options, registry, lost);
     }
   }
 }
@@ -171,8 +226,14 @@ int run(int argc, char** argv, const Registry& registry) {
                      .goal_steps = Trainer::goal_steps(spec, streams),
                      .first_step = options.resumed ? options.resumed->progress.step : 0,
                      .goal_epochs = spec.steps > 0 ? 0 : spec.epochs});
+  Companions with{.reporter = reporter, .streams = streams, .chaos = {}, .timeline = {}};
+  if (options.chaos) with.chaos.emplace(*options.chaos, spec.layout);
+  if (!options.timeline.empty()) with.timeline.emplace(spec.layout);
+  const std::string timeline = options.timeline;
   try {
-    return train_on_nodes(std::move(options), argv[0], registry, reporter, streams);
+    const int code = train_on_nodes(std::move(options), argv[0], registry, with);
+    if (with.timeline) need(with.timeline->save(timeline));
+    return code;
   } catch (const Exit& exit) {
     reporter.error(exit.text);
     throw;

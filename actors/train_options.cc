@@ -1,10 +1,12 @@
 #include <rondo/actors/train_options.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <filesystem>
 #include <thread>
 
 #include <rondo/actors/cli.h>
+#include <rondo/actors/curve.h>
 
 namespace rondo::actors {
 
@@ -27,6 +29,9 @@ struct Flags {
   std::int64_t save_every = 0;
   bool resume = false;
   std::uint64_t chaos = 0;
+  std::vector<std::string> chaos_phases;
+  std::string chaos_victim = "worker";
+  std::string timeline;
 };
 
 void add_data(CLI::App& app, Flags& flags) {
@@ -98,8 +103,15 @@ void add_placement(CLI::App& app, Flags& flags) {
   app.add_option("--save-every", flags.save_every, "Save every so many steps, besides each epoch")
       ->group("Output")->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 50));
   app.add_flag("--resume", flags.resume, "Go on with the run in --out")->group("Output");
-  // for tests: kills workers on purpose; not in --help
-  app.add_option("--chaos", flags.chaos, "Seed of planned worker deaths")->group("");
+  app.add_option("--timeline", flags.timeline,
+                 "Write what each stage did when to this file, for ui.perfetto.dev")
+      ->group("Output");
+  // for tests: kills on purpose; not in --help
+  app.add_option("--chaos", flags.chaos, "Seed of planned deaths")->group("");
+  app.add_option("--chaos-phases", flags.chaos_phases, "Phases that they are aimed at")
+      ->group("")->delimiter(',');
+  app.add_option("--chaos-victim", flags.chaos_victim, "worker, or node: the worker's whole node")
+      ->group("");
   app.add_option("-o,--output", flags.output, "Format: text, json")
       ->group("Output")->capture_default_str();
 }
@@ -189,6 +201,28 @@ RunSpec spec_of(const CLI::App& app, Flags& flags) {
   return spec;
 }
 
+std::optional<Chaos::Options> chaos_of(const CLI::App& app, const Flags& flags) {
+  if (!given(app, "--chaos")) {
+    if (given(app, "--chaos-phases") || given(app, "--chaos-victim"))
+      usage("--chaos-phases and --chaos-victim go with --chaos");
+    return std::nullopt;
+  }
+  Chaos::Options chaos;
+  chaos.seed = flags.chaos;
+  if (flags.chaos_victim != "worker" && flags.chaos_victim != "node")
+    usage("--chaos-victim '" + flags.chaos_victim + "' is unknown: it is one of worker, node");
+  chaos.nodes = flags.chaos_victim == "node";
+  if (chaos.nodes && flags.address.empty())
+    usage("--chaos-victim node needs --address: a private cluster lives in this process");
+  if (!flags.chaos_phases.empty()) chaos.ways.clear();
+  for (const std::string& word : flags.chaos_phases) {
+    const std::optional<Way> way = way_of(word);
+    if (!way) usage("--chaos-phases: '" + word + "' is no phase of a kill");
+    chaos.ways.push_back(*way);
+  }
+  return chaos;
+}
+
 // What --resume may not change: the run would no longer be the same run.
 void check_same_run(const CLI::App& app, const Flags& flags, const RunSpec& was) {
   const auto same = [&](const char* flag, const auto& asked, const auto& had) {
@@ -245,10 +279,14 @@ RunState resume(const CLI::App& app, const Flags& flags) {
 
 void claim_folder(const std::string& out) {
   std::error_code error;
-  for (const char* name : {"last.safetensors", "best.safetensors", "curve.csv"}) {
+  for (const char* name : {"last.safetensors", "best.safetensors"}) {
     if (fs::exists(fs::path(out) / name, error))
       usage("'" + out + "' already holds a run: go on with --resume, or choose another --out");
   }
+  // A run that was killed in its first save leaves a curve alone.
+  const std::string curve = (fs::path(out) / "curve.csv").string();
+  if (fs::exists(curve, error) && !is_curve(curve))
+    usage("'" + curve + "' is no run's curve and would be overwritten: choose another --out");
   if (fs::exists(out, error) && !fs::is_directory(out, error))
     usage("--out '" + out + "' is a file, not a folder");
 }
@@ -273,10 +311,13 @@ TrainOptions parse_train_options(int argc, char** argv) {
 
   TrainOptions options;
   options.out = flags.out;
+  const char* named = std::getenv("RONDO_ADDRESS");
+  if (flags.address.empty() && named != nullptr) flags.address = named;
   options.address = flags.address;
   options.save_every = flags.save_every;
   options.json = flags.output == "json";
-  if (given(app, "--chaos")) options.chaos = flags.chaos;
+  options.timeline = flags.timeline;
+  options.chaos = chaos_of(app, flags);
   if (flags.resume) {
     options.resumed = resume(app, flags);
     options.spec = options.resumed->spec;

@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 
+#include <rondo/actors/chaos.h>
 #include <rondo/actors/checkpoint.h>
 #include <rondo/actors/run_spec.h>
 
@@ -21,7 +22,8 @@ struct TrainOptions {
   int threads = 1;  // an actor
   std::int64_t save_every = 0;
   bool json = false;
-  std::optional<std::uint64_t> chaos;  // seed of planned kills
+  std::optional<Chaos::Options> chaos;  // planned kills
+  std::string timeline;             // file for it; "": none
   std::optional<RunState> resumed;  // what `--resume` continues from
 };
 

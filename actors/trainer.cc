@@ -1,6 +1,10 @@
 #include <rondo/actors/trainer.h>
 
 #include <chrono>
+#include <csignal>
+#include <cstdio>
+
+#include <unistd.h>
 
 namespace rondo::actors {
 
@@ -41,7 +45,19 @@ Result<bool> Trainer::run() {
   return true;
 }
 
-bool Trainer::rescue() { return save("last").ok(); }
+bool Trainer::rescue() {
+  std::string why;
+  try {
+    const auto saved = save("last");
+    if (saved) return true;
+    why = saved.error().what();
+  } catch (const Error& error) {
+    why = error.what();
+  }
+  std::fprintf(stderr, "step %lld could not be saved: %s\n",
+               static_cast<long long>(progress_.step), why.c_str());
+  return false;
+}
 
 bool Trainer::do_step() {
   const auto began = std::chrono::steady_clock::now();
@@ -53,6 +69,7 @@ bool Trainer::do_step() {
   if (!sum) return false;
   const double loss = *sum;
   parties_.group.commit();
+  if (options_.timeline != nullptr) options_.timeline->add(parties_.group.take_spans());
   const std::int64_t tokens = std::int64_t{segment.steps} * spec_.batch;
   progress_.step += 1;
   progress_.position += 1;
@@ -119,11 +136,20 @@ Result<void> Trainer::finish() {
   return {};
 }
 
+// The curve goes first: who resumes drops its rows beyond the checkpoint, and could not make up
+// missing ones.
 Result<void> Trainer::save(const std::string& name) {
   const std::string path = options_.out + "/" + name + ".safetensors";
-  const auto saved = save_run(path, {spec_, progress_, parties_.group.committed()});
-  if (!saved) return saved;
   if (const auto drawn = parties_.curve.save(); !drawn) return drawn;
+  WriteOptions how;
+  how.at = [this, &name](WritePoint point) {
+    if (options_.chaos == nullptr || options_.chaos->in_save() != point) return;
+    tell_hit(Way::kSave);
+    std::fprintf(stderr, "chaos: the driver dies while it writes %s\n", name.c_str());
+    ::kill(::getpid(), SIGKILL);
+  };
+  const auto saved = save_run(path, {spec_, progress_, parties_.group.committed()}, how);
+  if (!saved) return saved;
   parties_.reporter.save(path, progress_.step);
   return {};
 }

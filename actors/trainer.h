@@ -4,11 +4,13 @@
 #include <optional>
 #include <string>
 
+#include <rondo/actors/chaos.h>
 #include <rondo/actors/checkpoint.h>
 #include <rondo/actors/curve.h>
 #include <rondo/actors/group.h>
 #include <rondo/actors/reporter.h>
 #include <rondo/actors/streams.h>
+#include <rondo/actors/timeline.h>
 #include <rondo/base/result.h>
 
 // The trainer leads a run: it walks over the segments, lets the group do a step on each, commits
@@ -24,7 +26,9 @@ class Trainer {
  public:
   struct Options {
     std::string out;
-    std::int64_t save_every = 0;  // steps; 0: at epochs only
+    std::int64_t save_every = 0;   // steps; 0: at epochs only
+    Chaos* chaos = nullptr;        // may end this process in a save
+    Timeline* timeline = nullptr;  // takes what the group records
   };
   struct Parties {
     const Streams& streams;
@@ -39,7 +43,8 @@ class Trainer {
   // Until the goal is reached (true) or `stop` was raised and the state saved (false).
   [[nodiscard]] Result<bool> run();
   [[nodiscard]] const Progress& progress() const { return progress_; }
-  // After run() threw: saves what was committed last, which lies in this process. False: it failed.
+  // After run() threw: saves what was committed last, which lies in this process. False: it could
+  // not, and said so on stderr; the last save stays what it was.
   bool rescue();
 
   // Steps that a run of `spec` over `streams` does in all.

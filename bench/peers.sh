@@ -11,7 +11,9 @@ esac
 folder=${1:-${XDG_CACHE_HOME:-$HOME/.cache}/rondo/peers}
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P) || exit 5
 case $(realpath -m -- "$folder")/ in
-  "$root"/*) echo "bench/peers.sh: $folder lies in the repository: name a folder outside" >&2; exit 2 ;;
+  "$root"/*)
+    echo "bench/peers.sh: $folder lies in the repository: name a folder outside" >&2
+    exit 2 ;;
 esac
 if ! [ -x "$folder/bin/python" ]; then
   python3 -m venv "$folder" || {
@@ -20,7 +22,10 @@ if ! [ -x "$folder/bin/python" ]; then
   }
 fi
 for package in numpy torch ray; do
-  if "$folder/bin/python" -c "import $package" 2>/dev/null; then echo "$package: there"; continue; fi
+  if "$folder/bin/python" -c "import $package" 2>/dev/null; then
+    echo "$package: there"
+    continue
+  fi
   if "$folder/bin/pip" install --quiet --timeout 60 "$package"; then echo "$package: installed"
   else echo "$package: NOT installed: the comparisons with it will be left out" >&2; fi
 done

@@ -9,10 +9,10 @@
 //   y = (x − mean) / √(variance + ε) · weight + bias      per row, variance over F (not F − 1)
 //
 // R rows, F features. The caller owns all memory, also mean and inverse of every row, which
-// forward leaves for backward. Bits: a row's sums follow the fixed tree of 16 lanes; the gradients
-// of weight and bias are sums over ascending rows inside blocks of 64 rows, the blocks ascending.
-// So they do not depend on threads or on the instruction set. One call at a time on one scratch.
-// Wrong shapes and ε <= 0 abort.
+// forward leaves for backward. Bits: a row's sums are four chains of 16 lanes, joined in a fixed
+// tree; the gradients of weight and bias are sums over ascending rows inside blocks of 64 rows,
+// the blocks ascending. So they do not depend on threads or on the instruction set. One call at a
+// time on one scratch. Wrong shapes and ε <= 0 abort.
 
 namespace rondo::ops {
 

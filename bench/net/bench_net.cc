@@ -86,7 +86,7 @@ struct Echo final : wire::Handler {
   std::vector<wire::OutFrame> out;
   std::vector<SharedBytes> frames;
 
-  void on_peer(const core::Peer& peer) override {
+  void on_peer(const core::Peer& peer, NodeId) override {
     station.learn(peer);
     if (transport != nullptr) transport->learn(peer);
   }
@@ -155,7 +155,7 @@ Rates bench_transport(DurationNs spin) {
   echo.transport = &transport;
   while (child == 0) echo.turn(seconds(1));
   const ProcessId other{2};
-  echo.on_peer({other, base + "/2"});
+  echo.on_peer({other, base + "/2"}, {});
   const Bytes payload(16);
   const auto call_and_wait = [&] {
     echo.station.call(other, {.number = 1}, payload, {});

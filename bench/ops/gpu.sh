@@ -40,7 +40,8 @@ python=${PYTHON:-python3}
 # cuBLASLt may lie with the toolkit or in Python's packages.
 libraries=$("$python" -c 'import glob, sys
 print(":".join(p for s in sys.path for p in glob.glob(s + "/nvidia/*/lib")))' 2>/dev/null)
-export LD_LIBRARY_PATH=$programs:/usr/local/cuda/lib64${libraries:+:$libraries}${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+libraries=$programs:/usr/local/cuda/lib64${libraries:+:$libraries}
+export LD_LIBRARY_PATH=$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 
 nvidia-smi --query-gpu=name,driver_version,memory.used --format=csv,noheader 2>/dev/null
 timeout 210 "$programs/ops_cuda_check" 2>&1 | tee "$out/check.txt"

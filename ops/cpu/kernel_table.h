@@ -98,22 +98,22 @@ struct DropoutRun {
   T* y = nullptr;                  // may be x
 };
 
-// A block of steps of h = a·h' + b for a strip of units; a and b come from up to three slots by the
-// rule of the cell (scan_kernel.h).
+// A block of steps of h = a·h' + b for a strip: some units of one sequence or whole sequences; a
+// and b come from up to three slots by the rule of the cell (scan_kernel.h).
 enum class ScanCell : std::uint8_t { kPlain, kMinGru, kMinLstm };
 
 template <class T>
 struct ScanRun {
-  std::int64_t steps = 0, units = 0;
-  std::int64_t stride = 0;                  // between steps, in all slots
+  std::int64_t steps = 0, rows = 1, units = 0;   // rows: sequences
+  std::int64_t stride = 0, row_stride = 0;  // between steps and between rows, in all slots
   const T* in[3] = {};
   T* out[3] = {};                           // opened gates, gradients; may be `in`
   bool raw = false;                         // the gates are sums yet: open them
   T* h = nullptr;                           // forward: written
   const T *dy = nullptr, *h_before = nullptr;   // backward: read
-  std::int64_t h_stride = 0;                // between steps, in these three
-  T* carry = nullptr;                       // [units] in and out
-  T *product = nullptr, *local = nullptr;   // [units] the block's summary, updated; optional
+  std::int64_t h_stride = 0, h_row_stride = 0;   // likewise, in these three
+  T* carry = nullptr;                       // [rows][units] in and out
+  T *product = nullptr, *local = nullptr;   // likewise: the block's summary, updated; optional
 };
 
 template <class T>

@@ -7,20 +7,39 @@
 
 namespace rondo::ops::RONDO_OPS_ISA {
 
+// Four chains side by side, so that additions need not wait for one another; chain j takes vectors
+// j, j+4, …
+template <class V>
+struct Chains {
+  V v[4] = {V::all(0), V::all(0), V::all(0), V::all(0)};
+  [[nodiscard]] typename V::T sum() const { return lane_sum((v[0] + v[1]) + (v[2] + v[3])); }
+};
+
+// body(first element, elements left, chain) over a row.
+template <class Body>
+void each_chain(long count, const Body& body) {
+  constexpr long kFour = 4 * kLanes;
+  long i = 0;
+  for (; i + kFour <= count; i += kFour)
+    for (int j = 0; j < 4; ++j) body(i + j * kLanes, long{kLanes}, j);
+  for (int j = 0; i < count; i += kLanes, ++j) body(i, count - i, j);
+}
+
 template <class V>
 void layer_norm(const NormForward<typename V::T>& s) {
   using T = typename V::T;
   const T count = static_cast<T>(s.count);
-  V sum = V::all(0);
-  for (long i = 0; i < s.count; i += kLanes) sum = sum + load_first<V>(s.x + i, s.count - i);
-  const T mean = lane_sum(sum) / count;
+  Chains<V> sums, squares;
+  each_chain(s.count, [&](long i, long n, int j) {
+    sums.v[j] = sums.v[j] + load_first<V>(s.x + i, n);
+  });
+  const T mean = sums.sum() / count;
   const V m = V::all(mean);
-  V squares = V::all(0);
-  for (long i = 0; i < s.count; i += kLanes) {
+  each_chain(s.count, [&](long i, long, int j) {
     const V d = load_or<V>(s.x, i, s.count, mean) - m;
-    squares = fma(d, d, squares);
-  }
-  const T inverse = T(1) / sqrt1(lane_sum(squares) / count + s.epsilon);
+    squares.v[j] = fma(d, d, squares.v[j]);
+  });
+  const T inverse = T(1) / sqrt1(squares.sum() / count + s.epsilon);
   const V scale = V::all(inverse);
   for (long i = 0; i < s.count; i += kLanes) {
     const long n = s.count - i;
@@ -37,19 +56,18 @@ template <class V>
 void layer_norm_backward(const NormBackward<typename V::T>& s) {
   using T = typename V::T;
   const V mean = V::all(s.mean), inverse = V::all(s.inverse);
-  V sum = V::all(0), products = V::all(0);
-  for (long i = 0; i < s.count; i += kLanes) {
-    const long n = s.count - i;
+  Chains<V> sums, products;
+  each_chain(s.count, [&](long i, long n, int j) {
     const V dy = load_first<V>(s.dy + i, n);
     const V normal = (load_first<V>(s.x + i, n) - mean) * inverse;
     const V g = dy * load_first<V>(s.weight + i, n);
-    sum = sum + g;
-    products = fma(g, normal, products);
+    sums.v[j] = sums.v[j] + g;
+    products.v[j] = fma(g, normal, products.v[j]);
     store_first(fma(dy, normal, load_first<V>(s.dweight + i, n)), s.dweight + i, n);
     store_first(load_first<V>(s.dbias + i, n) + dy, s.dbias + i, n);
-  }
+  });
   const T count = static_cast<T>(s.count);
-  const V g_mean = V::all(lane_sum(sum) / count), down = V::all(-(lane_sum(products) / count));
+  const V g_mean = V::all(sums.sum() / count), down = V::all(-(products.sum() / count));
   for (long i = 0; i < s.count; i += kLanes) {
     const long n = s.count - i;
     const V normal = (load_first<V>(s.x + i, n) - mean) * inverse;

@@ -50,10 +50,11 @@ template <class T>
 ScanJob<T> MinLayer<T>::Impl::job(SequenceShape shape, T* gates) const {
   const Dim width = gate_count(spec.cell) * spec.hidden;
   ScanJob<T> job{.cell = spec.cell == MinCell::kMinGru ? ScanCell::kMinGru : ScanCell::kMinLstm,
-                 .steps = shape.steps, .batch = shape.batch, .units = spec.hidden,
-                 .slots_row = width, .h_row = spec.hidden};
+                 .steps = shape.steps, .batch = shape.batch, .units = spec.hidden};
   job.run.stride = shape.batch * width;
+  job.run.row_stride = width;
   job.run.h_stride = shape.batch * spec.hidden;
+  job.run.h_row_stride = spec.hidden;
   for (int slot = 0; slot < gate_count(spec.cell); ++slot)
     job.run.in[slot] = job.run.out[slot] = gates + slot * spec.hidden;
   return job;

@@ -7,57 +7,69 @@
 namespace rondo::ops {
 namespace {
 
-constexpr Dim kStripMax = 256;   // units of a strip: three buffers of them stay in the first cache
+constexpr Dim kStripMax = 2048;   // lanes of a strip: three buffers of them stay near
 
+// The lanes (sequences × units) in strips that are as wide as they may be, for the sake of long
+// runs of memory, but one for each thread at least where there are enough lanes. Bits do not
+// depend on how strips are cut.
 template <class T>
 struct Strips {
   Strips(const ScanJob<T>& j, int threads) : job(j) {
-    // As wide as it may be, but one for each thread at least where there are enough units.
     const Dim wanted = (job.units * job.batch + threads - 1) / threads;
-    width = std::clamp<Dim>((wanted + 15) / 16 * 16, 16, kStripMax);
+    if (wanted >= job.units && job.units <= kStripMax) {   // whole sequences
+      width = job.units;
+      rows = std::min((wanted + width - 1) / width, kStripMax / width);
+    } else {
+      width = std::clamp<Dim>((wanted + 15) / 16 * 16, 16, kStripMax);
+    }
     a_row = (job.units + width - 1) / width;
-    count = a_row * job.batch;
+    count = a_row * ((job.batch + rows - 1) / rows);
     blocks = (job.steps + kScanBlock - 1) / kScanBlock;
   }
 
   // The n-th block in the order of the scan: backwards in time for a backward pass.
   [[nodiscard]] ScanRun<T> at(Dim strip, Dim n) const {
-    const Dim sequence = strip / a_row, unit = strip % a_row * width;
+    const Dim sequence = strip / a_row * rows, unit = strip % a_row * width;
     const Dim block = job.backward ? blocks - 1 - n : n, t = block * kScanBlock;
     ScanRun<T> run = job.run;
     run.steps = std::min(kScanBlock, job.steps - t);
+    run.rows = std::min(rows, job.batch - sequence);
     run.units = std::min(width, job.units - unit);
     for (int slot = 0; slot < 3; ++slot) {
-      const Dim skip = t * run.stride + sequence * job.slots_row + unit;
+      const Dim skip = t * run.stride + sequence * run.row_stride + unit;
       if (run.in[slot] != nullptr) run.in[slot] += skip;
       if (run.out[slot] != nullptr) run.out[slot] += skip;
     }
-    const Dim skip = t * run.h_stride + sequence * job.h_row + unit;
+    const Dim skip = t * run.h_stride + sequence * run.h_row_stride + unit;
     if (run.h != nullptr) run.h += skip;
     if (run.dy != nullptr) run.dy += skip;
     if (run.h_before != nullptr) run.h_before += skip;
     return run;
   }
   [[nodiscard]] Dim carry_at(Dim strip) const {
-    return strip / a_row * job.units + strip % a_row * width;
+    return strip / a_row * rows * job.units + strip % a_row * width;
+  }
+  [[nodiscard]] Dim lanes(Dim strip) const {
+    const ScanRun<T> run = at(strip, 0);
+    return run.rows * run.units;
   }
 
   const ScanJob<T>& job;
-  Dim width, a_row, count, blocks;
+  Dim width = 0, rows = 1, a_row = 0, count = 0, blocks = 0;
 };
 
 template <class T>
 void start_summary(ScanRun<T>& run, T* product, T* local) {
   run.product = product;
   run.local = local;
-  std::fill_n(product, run.units, T(1));
-  std::fill_n(local, run.units, T(0));
+  std::fill_n(product, run.rows * run.units, T(1));
+  std::fill_n(local, run.rows * run.units, T(0));
 }
 
 // carry = product·carry + local, as every path computes it.
 template <class T>
-void next_carry(Dim units, const T* product, const T* local, T* carry) {
-  for (Dim u = 0; u < units; ++u) carry[u] = kernels<T>().fma1(product[u], carry[u], local[u]);
+void next_carry(Dim lanes, const T* product, const T* local, T* carry) {
+  for (Dim u = 0; u < lanes; ++u) carry[u] = kernels<T>().fma1(product[u], carry[u], local[u]);
 }
 
 template <class T>
@@ -65,14 +77,15 @@ void one_strip(const Strips<T>& s, Dim strip) {
   const ScanKernels<T>& k = kernels<T>().scan[static_cast<int>(s.job.cell)];
   T product[kStripMax], local[kStripMax], start[kStripMax];
   T* carry = s.job.carry + s.carry_at(strip);
-  std::copy_n(carry, s.at(strip, 0).units, start);
+  const Dim lanes = s.lanes(strip);
+  std::copy_n(carry, lanes, start);
   for (Dim n = 0; n < s.blocks; ++n) {
     ScanRun<T> run = s.at(strip, n);
-    std::copy_n(start, run.units, carry);
+    std::copy_n(start, lanes, carry);
     run.carry = carry;
     if (n + 1 < s.blocks) start_summary(run, product, local);
     (s.job.backward ? k.backward : k.forward)(run);
-    if (n + 1 < s.blocks) next_carry(run.units, product, local, start);
+    if (n + 1 < s.blocks) next_carry(lanes, product, local, start);
   }
 }
 
@@ -80,7 +93,7 @@ template <class T>
 void all_blocks(const Executor& executor, const Strips<T>& s, Tensor<T>& scratch) {
   const ScanKernels<T>& k = kernels<T>().scan[static_cast<int>(s.job.cell)];
   const int parts = static_cast<int>(s.count * s.blocks);
-  ensure(scratch, Dim{parts} * 3 * s.width);
+  ensure(scratch, Dim{parts} * 3 * s.width);   // fewer strips than threads: rows is 1
   const auto buffer = [&](Dim part, Dim which) {
     return scratch.data() + (part * 3 + which) * s.width;
   };

@@ -15,7 +15,6 @@ struct ScanJob {
   ScanCell cell = ScanCell::kPlain;
   bool backward = false;
   Dim steps = 0, batch = 0, units = 0;
-  Dim slots_row = 0, h_row = 0;   // from one sequence to the next, in the slots and in h
   ScanRun<T> run;                 // as for the first step, sequence and unit
   T* carry = nullptr;             // [batch][units] in: what comes in; out: what leaves
 };

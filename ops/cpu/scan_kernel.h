@@ -83,65 +83,125 @@ struct MinLstmCell {
   }
 };
 
-// (product, local) of the block: what it makes of a carry c is product·c + local.
-template <class V>
-void combine(const ScanRun<typename V::T>& s, long u, long n, V a, V b) {
-  const V product = load_first<V>(s.product + u, n), local = load_first<V>(s.local + u, n);
-  store_first(product * a, s.product + u, n);
-  store_first(fma(a, local, b), s.local + u, n);
+// Steps that a place takes before the next place has its turn: its carry and summary stay in
+// registers meanwhile.
+inline constexpr long kAhead = 4;
+
+// body(place in the slots, place in h, place in the carry, units left) for every sixteen units of
+// a step.
+template <class T, class Body>
+void each_place(const ScanRun<T>& s, long t, const Body& body) {
+  for (long row = 0; row < s.rows; ++row) {
+    const long at = t * s.stride + row * s.row_stride, h = t * s.h_stride + row * s.h_row_stride;
+    for (long u = 0; u < s.units; u += kLanes)
+      body(at + u, h + u, row * s.units + u, s.units - u);
+  }
 }
+
+// (product, local) of the block so far: what it makes of a carry c is product·c + local.
+template <class V, bool kWanted>
+struct Summary {
+  Summary(const ScanRun<typename V::T>& s, long u, long n)
+      : product(load_first<V>(s.product + u, n)), local(load_first<V>(s.local + u, n)) {}
+  void then(V a, V b) {
+    product = product * a;
+    local = fma(a, local, b);
+  }
+  void store(const ScanRun<typename V::T>& s, long u, long n) const {
+    store_first(product, s.product + u, n);
+    store_first(local, s.local + u, n);
+  }
+  V product, local;
+};
+
+template <class V>
+struct Summary<V, false> {
+  Summary(const ScanRun<typename V::T>&, long, long) {}
+  void then(V, V) {}
+  void store(const ScanRun<typename V::T>&, long, long) const {}
+};
 
 template <class V, template <class> class Cell>
 void scan_summary(const ScanRun<typename V::T>& s) {
-  for (long t = 0; t < s.steps; ++t) {
-    for (long u = 0; u < s.units; u += kLanes) {
-      const Terms<V> x = Cell<V>::terms(s, t * s.stride + u, s.units - u);
-      combine(s, u, s.units - u, x.a, x.b);
-    }
+  for (long t = 0; t < s.steps; t += kAhead) {
+    const long ahead = s.steps - t < kAhead ? s.steps - t : kAhead;
+    each_place(s, t, [&](long at, long, long u, long n) {
+      Summary<V, true> summary(s, u, n);
+      for (long k = 0; k < ahead; ++k) {
+        const Terms<V> x = Cell<V>::terms(s, at + k * s.stride, n);
+        summary.then(x.a, x.b);
+      }
+      summary.store(s, u, n);
+    });
+  }
+}
+
+template <class V, template <class> class Cell, bool kSummary>
+void scan_forward_of(const ScanRun<typename V::T>& s) {
+  for (long t = 0; t < s.steps; t += kAhead) {
+    const long ahead = s.steps - t < kAhead ? s.steps - t : kAhead;
+    each_place(s, t, [&](long at, long row, long u, long n) {
+      V h = load_first<V>(s.carry + u, n);
+      Summary<V, kSummary> summary(s, u, n);
+      for (long k = 0; k < ahead; ++k) {
+        const Terms<V> x = Cell<V>::terms(s, at + k * s.stride, n);
+        h = fma(x.a, h, x.b);
+        store_first(h, s.h + row + k * s.h_stride, n);
+        summary.then(x.a, x.b);
+      }
+      store_first(h, s.carry + u, n);
+      summary.store(s, u, n);
+    });
   }
 }
 
 template <class V, template <class> class Cell>
 void scan_forward(const ScanRun<typename V::T>& s) {
-  for (long t = 0; t < s.steps; ++t) {
-    for (long u = 0; u < s.units; u += kLanes) {
-      const long n = s.units - u;
-      const Terms<V> x = Cell<V>::terms(s, t * s.stride + u, n);
-      const V h = fma(x.a, load_first<V>(s.carry + u, n), x.b);
-      store_first(h, s.carry + u, n);
-      store_first(h, s.h + t * s.h_stride + u, n);
-      if (s.product != nullptr) combine(s, u, n, x.a, x.b);
-    }
+  s.product != nullptr ? scan_forward_of<V, Cell, true>(s) : scan_forward_of<V, Cell, false>(s);
+}
+
+// Backwards in time, from the last step to the first: the carry before step t is a·(dy + carry).
+template <class V, template <class> class Cell>
+void scan_back_summary(const ScanRun<typename V::T>& s) {
+  for (long end = s.steps; end > 0; end -= kAhead) {
+    const long ahead = end < kAhead ? end : kAhead;
+    each_place(s, end - ahead, [&](long at, long row, long u, long n) {
+      Summary<V, true> summary(s, u, n);
+      for (long k = ahead - 1; k >= 0; --k) {
+        const V a = Cell<V>::factor(s, at + k * s.stride, n);
+        summary.then(a, a * load_first<V>(s.dy + row + k * s.h_stride, n));
+      }
+      summary.store(s, u, n);
+    });
   }
 }
 
-// Backwards in time: the carry before step t is a·(dy + carry).
-template <class V, template <class> class Cell>
-void scan_back_summary(const ScanRun<typename V::T>& s) {
-  for (long t = s.steps - 1; t >= 0; --t) {
-    for (long u = 0; u < s.units; u += kLanes) {
-      const long n = s.units - u;
-      const V a = Cell<V>::factor(s, t * s.stride + u, n);
-      combine(s, u, n, a, a * load_first<V>(s.dy + t * s.h_stride + u, n));
-    }
+template <class V, template <class> class Cell, bool kSummary>
+void scan_backward_of(const ScanRun<typename V::T>& s) {
+  for (long end = s.steps; end > 0; end -= kAhead) {
+    const long ahead = end < kAhead ? end : kAhead;
+    each_place(s, end - ahead, [&](long at, long row, long u, long n) {
+      V carry = load_first<V>(s.carry + u, n);
+      Summary<V, kSummary> summary(s, u, n);
+      for (long k = ahead - 1; k >= 0; --k) {
+        const long place = at + k * s.stride, of_h = row + k * s.h_stride;
+        const V dy = load_first<V>(s.dy + of_h, n);
+        if constexpr (kSummary) {
+          const V a = Cell<V>::factor(s, place, n);
+          summary.then(a, a * dy);
+        }
+        const V before = load_first<V>(s.h_before + of_h, n);
+        carry = Cell<V>::gradient(s, place, n, dy + carry, before);
+      }
+      store_first(carry, s.carry + u, n);
+      summary.store(s, u, n);
+    });
   }
 }
 
 template <class V, template <class> class Cell>
 void scan_backward(const ScanRun<typename V::T>& s) {
-  for (long t = s.steps - 1; t >= 0; --t) {
-    for (long u = 0; u < s.units; u += kLanes) {
-      const long n = s.units - u, at = t * s.stride + u, row = t * s.h_stride + u;
-      const V dy = load_first<V>(s.dy + row, n);
-      if (s.product != nullptr) {
-        const V a = Cell<V>::factor(s, at, n);
-        combine(s, u, n, a, a * dy);
-      }
-      const V g = dy + load_first<V>(s.carry + u, n);
-      store_first(Cell<V>::gradient(s, at, n, g, load_first<V>(s.h_before + row, n)), s.carry + u,
-                  n);
-    }
-  }
+  s.product != nullptr ? scan_backward_of<V, Cell, true>(s) : scan_backward_of<V, Cell, false>(s);
 }
 
 template <class V, template <class> class Cell>

@@ -138,12 +138,12 @@ __global__ void scatter_kernel(Scatter s, Size tiles) {
       if (w < warp) before += counts[w];
       all += counts[w];
     }
+    // Who writes here has passed the barrier above, so all have read what stood here before.
     if (mine) places[before + __popc(votes & ((1U << lane) - 1))] = row;
     __syncthreads();
     if (column < s.dy.columns)
       for (int i = 0; i < all; ++i)
         sum += as_float(static_cast<const T*>(s.dy.x)[places[i] * s.dy.stride + column]);
-    __syncthreads();   // before `places` and `counts` are written again
   }
   if (column >= s.dy.columns) return;
   float& to = s.to[word * s.dy.columns + column];

@@ -36,6 +36,7 @@ constexpr std::size_t kFramesUnackedMax = 65'536;  // kept by a link for resendi
 constexpr std::size_t kFramesAheadMax = 4'096;  // kept by a link while an earlier frame is missing
 constexpr std::size_t kWaitingTasksMax =
     1'024;  // of one worker; then a wait fails with kOverloaded
+constexpr std::size_t kProbesPassedMax = 256;  // remembered by one wait
 constexpr std::size_t kNodesMax = 4'096;
 
 // Time

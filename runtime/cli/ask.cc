@@ -77,6 +77,8 @@ json merged(const json& rows) {
     json nodes = json::array({row.value("nodes", "")});
     if (same != all.end()) {
       (*same)["nodes"].push_back(nodes[0]);
+      // Every node counts the one owner.
+      (*same)["refs"] = (*same).value("refs", 1) + row.value("refs", 1) - 1;
     } else {
       all.push_back(row);
       all.back()["nodes"] = std::move(nodes);

@@ -1,5 +1,6 @@
 #include <rondo/core/actor_client.h>
 
+#include <rondo/base/branch_marks.h>
 #include <rondo/base/check.h>
 #include <rondo/base/limits.h>
 
@@ -90,6 +91,7 @@ void ActorClient::pump(TimeNs now, std::uint32_t group, std::vector<Call*>& fail
         call->bound && (call->bound < info.incarnation ||
                         (call->bound == info.incarnation && info.process.id == actor.lost));
     if (dead || missed) {
+      if (missed && !dead) hit(Branch::kBoundCallMissed);
       actor.queue.remove(calls_, *call);
       failed.push_back(call);
       continue;
@@ -149,22 +151,37 @@ void ActorClient::on_update(TimeNs now, const ActorUpdate& update, bool gone,
       failed.push_back(call);
     }
   }
+  Call* oldest = actor.sent.front(calls_);
+  if (oldest != nullptr && oldest->to != actor.info.process.id) any_left_behind_ = true;
   pump(now, it->second, failed);
+}
+
+std::map<ProcessId, NodeId> ActorClient::left_behind() {
+  std::map<ProcessId, NodeId> out;
+  for (const Actor& actor : actors_) {
+    const Call* oldest = actor.sent.front(calls_);
+    if (oldest != nullptr && oldest->to != actor.info.process.id)
+      out[oldest->to] = book_.home(oldest->to);
+  }
+  any_left_behind_ = !out.empty();
+  return out;
 }
 
 void ActorClient::settle(Actor& actor, const ProcessDied& death, std::vector<Call*>& failed) {
   std::uint64_t begun = 0;
-  for (const BegunMark& mark : death.begun) {
-    if (mark.caller == self_ || !mark.caller) begun = mark.number;
+  for (const BegunMark& of : death.begun) {
+    if (of.caller == self_ || !of.caller) begun = of.number;
   }
   while (Call* call = actor.sent.back(calls_)) {  // newest first: each goes to the queue's front
     if (call->to != death.process) return;
     actor.sent.remove(calls_, *call);
     const bool may_have_begun = call->number <= begun;
     if (call->bound || (may_have_begun && call->retries_left == 0)) {
+      hit(Branch::kCallSpent);
       failed.push_back(call);
       continue;
     }
+    hit(may_have_begun ? Branch::kCallTriedAgain : Branch::kCallNotBegun);
     if (may_have_begun && call->retries_left > 0) --call->retries_left;
     ++call->attempt;
     call->state = Call::State::kReady;

@@ -44,6 +44,10 @@ class ActorClient {
   // Requires: it names a process.
   void on_process_died(TimeNs now, const ProcessDied&, std::vector<Call*>& failed);
   void cancel(Call&);  // Requires: not sent.
+  // Processes that have calls of ours although their actor lives elsewhere now: each with its node.
+  // Their death is still to be told.
+  [[nodiscard]] std::map<ProcessId, NodeId> left_behind();
+  [[nodiscard]] bool any_left_behind() const { return any_left_behind_; }
   void watch_again();  // the node is new or was away
   [[nodiscard]] Failure why_dead(const Call&) const;
   void check_invariants() const;
@@ -69,6 +73,7 @@ class ActorClient {
   std::map<ActorId, std::uint32_t> by_id_;
   std::vector<Actor> actors_;
   std::vector<std::uint32_t> dirty_;
+  bool any_left_behind_ = false;   // perhaps
 };
 
 }  // namespace rondo::core

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include <rondo/base/branch_marks.h>
 #include <rondo/base/check.h>
 
 namespace rondo::core {
@@ -126,6 +127,7 @@ void ActorDirectory::exited(TimeNs now, ActorId id, Incarnation incarnation,
   leave_node(entry);
   entry.confirmed = true;
   if (entry.spec.max_restarts >= 0 && entry.info.restarts >= entry.spec.max_restarts) {
+    hit(Branch::kBudgetUsedUp);
     std::string text = cause;
     if (entry.spec.max_restarts > 0)
       text += " (after " + std::to_string(entry.info.restarts) + " restarts, all that it may have)";
@@ -133,6 +135,8 @@ void ActorDirectory::exited(TimeNs now, ActorId id, Incarnation incarnation,
     return;
   }
   entry.quick_deaths = lived_long ? 0 : entry.quick_deaths;
+  hit(Branch::kActorRestarted);
+  if (entry.quick_deaths >= kFreeRestarts) hit(Branch::kRestartDelayed);
   entry.retry_at = now + restart_delay(entry.quick_deaths++);
   if (entry.info.restarts < INT32_MAX) ++entry.info.restarts;
   entry.info.state = ActorState::kRestarting;

@@ -130,7 +130,13 @@ struct Unfenced {};   // the head confirmed the node again
 
 // ---- people ----------------------------------------------------------------------------------
 // Rows for `rondo list`: the host makes a JSON array of objects of it and sends Inspected.
-using ListingCell = std::variant<std::string, std::int64_t>;
+// A cell that only the host can fill: the processes here that keep an object, its owner among them.
+struct KeepersOf {
+  std::uint32_t extent = 0;
+  std::uint32_t generation = 0;
+  ProcessId owner;
+};
+using ListingCell = std::variant<std::string, std::int64_t, KeepersOf>;
 using ListingRow = std::vector<std::pair<std::string, ListingCell>>;
 struct Listing {
   std::vector<ListingRow> rows;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include <rondo/base/branch_marks.h>
 #include <rondo/base/check.h>
 #include <rondo/core/rows.h>
 
@@ -28,6 +29,7 @@ void Head::start(TimeNs now, std::span<const Row> rows, Effects& out) {
       return;
     }
   }
+  if (!rows.empty()) hit(Branch::kHeadResumed);
   if (!members_.members().empty()) settled_at_ = now + options_.term + options_.drift;
   Step step{now, {}};
   ++incarnation_.value;
@@ -196,6 +198,7 @@ void Head::on(Step& step, ProcessId from, const Heartbeat& beat) {
 
 void Head::refuse_dead(Step& step, NodeId id, ProcessId process) {
   if (!refused_.insert(id).second) return;
+  hit(Branch::kDeadNodeRefused);
   step.effects.send(process,
                     Refused{{ErrorCode::kUnavailable,
                              "the head declared this node dead, because it was not heard for "

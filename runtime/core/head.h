@@ -115,6 +115,7 @@ class Head {
   void place_due(Step&);
   void place_one(Step&, ActorId);
   void start_on(Step&, ActorId);
+  void not_wanted(Step&, const ActorInfo&);
   void stop_on(Step&, NodeId, ActorId, Incarnation, const std::string& cause);
   [[nodiscard]] std::vector<Candidate> candidates() const;
   void answer(Step&, NodeId, RequestId, const ActorInfo&);

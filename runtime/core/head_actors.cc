@@ -1,4 +1,5 @@
 #include <rondo/base/check.h>
+#include <rondo/base/branch_marks.h>
 #include <rondo/core/head.h>
 #include <rondo/core/rows.h>
 
@@ -80,8 +81,7 @@ void Head::on(Step& step, ProcessId from, const ActorStarted& started) {
   if (member == nullptr) return;
   ActorInfo said = started.actor;
   said.node = member->info.id;
-  if (!actors_.started(step.now, said))
-    stop_on(step, said.node, said.id, said.incarnation, "it is not wanted any more");
+  if (!actors_.started(step.now, said)) not_wanted(step, said);
 }
 
 void Head::on(Step& step, ProcessId from, const ActorExited& exit) {
@@ -103,20 +103,27 @@ void Head::reconcile(Step& step, const NodeJoin& join) {
     if (ours) {
       spoken_of.insert(said.id);
     } else {
-      stop_on(step, node, said.id, said.incarnation, "it is not wanted any more");
+      not_wanted(step, said);
     }
   }
   for (const ActorInfo& said : join.deaths) {
     const ActorEntry* entry = actors_.find(said.id);
     if (entry == nullptr || entry->info.node != node) continue;
+    hit(Branch::kDeathToldToNewHead);
     actors_.exited(step.now, said.id, said.incarnation, said.cause);
   }
   for (const ActorId id : actors_.placed_on(node)) {
     if (spoken_of.contains(id)) continue;
     // It was never told: the head died between the row and the message.
+    hit(Branch::kStartSaidAgain);
     RONDO_CHECK(actors_.starting(id, actors_.find(id)->info.incarnation, node));
     start_on(step, id);
   }
+}
+
+void Head::not_wanted(Step& step, const ActorInfo& said) {
+  hit(Branch::kActorNotWanted);
+  stop_on(step, said.node, said.id, said.incarnation, "it is not wanted any more");
 }
 
 std::vector<Candidate> Head::candidates() const {

@@ -1,6 +1,6 @@
 #include <rondo/core/head.h>
 
-// Head: what people may ask (CONTRACTS.md names the keys).
+// Head: what people may ask (the keys are what `rondo list -o json` shows).
 
 namespace rondo::core {
 namespace {

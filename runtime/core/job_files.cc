@@ -1,5 +1,6 @@
 #include <rondo/core/job_files.h>
 
+#include <rondo/base/branch_marks.h>
 #include <rondo/base/check.h>
 #include <rondo/base/limits.h>
 
@@ -100,6 +101,7 @@ void JobFiles::source_lost(ProcessId source, const std::string& why, Effects&) {
   std::vector<std::string> lost;
   for (const auto& [hash, fetch] : fetches_)
     if (fetch.source == source) lost.push_back(hash);
+  if (!lost.empty()) hit(Branch::kFileSourceLost);
   for (const std::string& hash : lost) fail(hash, why);
 }
 

@@ -5,6 +5,7 @@
 #include <tuple>
 #include <utility>
 
+#include <rondo/base/branch_marks.h>
 #include <rondo/base/check.h>
 
 namespace rondo::core {
@@ -177,6 +178,7 @@ std::vector<Lease> LeaseTable::revoke(TimeNs now, DurationNs hold) {
     }
   }
   if (richest != nullptr && on_their_way < wishes_.size() + resumes_.size()) {
+    hit(Branch::kLeaseRevoked);
     richest->revoked = true;
     out.push_back(*richest);
   }

@@ -4,6 +4,7 @@
 #include <bit>
 #include <cstring>
 
+#include <rondo/base/branch_marks.h>
 #include <rondo/base/check.h>
 
 namespace rondo::core {
@@ -157,6 +158,7 @@ void Link::on_deadline(TimeNs now, std::vector<SharedBytes>& out) {
 
 // One burst of the suspects, oldest first, each once in a recovery.
 void Link::resend(std::vector<SharedBytes>& out) {
+  if (recovered_to_ < recover_to_) hit(Branch::kFrameResent);
   recovered_to_ = std::max(recovered_to_, acked_);
   std::size_t bytes = 0;
   for (std::size_t frames = 0; recovered_to_ < recover_to_; ++frames) {

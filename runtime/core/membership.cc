@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include <rondo/base/branch_marks.h>
 #include <rondo/base/check.h>
 
 namespace rondo::core {
@@ -79,7 +80,10 @@ void Membership::cut(NodeId id) {
 
 void Membership::reached(NodeId id, const std::string& through) {
   const auto it = members_.find(id);
-  if (it != members_.end() && it->second.suspected) it->second.reached_through = through;
+  if (it != members_.end() && it->second.suspected) {
+    hit(Branch::kNodeSuspectedReached);
+    it->second.reached_through = through;
+  }
 }
 
 std::optional<Membership::Death> Membership::leave(TimeNs, NodeId id, const std::string& cause) {
@@ -126,6 +130,7 @@ Membership::Findings Membership::on_deadline(TimeNs now) {
   for (const NodeId id : lost) {
     const Member& member = members_.at(id);
     std::string cause = "node " + member.info.name;
+    hit(member.joined ? Branch::kNodeDeclaredDead : Branch::kNodeNeverCameBack);
     if (!member.joined) {
       cause += " did not come back to the new head within " + tenths(now - member.last_heard);
     } else {

@@ -201,6 +201,8 @@ struct BegunMark {  // calls of `caller` (0: of everybody) numbered up to this m
   ProcessId caller;
   std::uint64_t number = 0;
 };
+// of everybody, and whatever they sent: when the marks are not known any more
+inline constexpr BegunMark kAnyMayHaveBegun{{}, UINT64_MAX};
 struct ProcessDied {  // node → nodes → their processes. process 0: every process of that node (it
                       // was lost)
   ProcessId process;

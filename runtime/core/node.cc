@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include <rondo/base/branch_marks.h>
 #include <rondo/base/check.h>
 
 // Node: joining, membership, deaths. Its other parts: node_jobs.cc (jobs, files, the head),
@@ -65,7 +66,10 @@ TimeNs Node::next_deadline() const {
 void Node::on_head_changed(TimeNs now, const Peer& head, Effects& out) {
   if (ended_ || head.id == options_.head.id) return;
   Step step{now, out};
-  if (options_.head.id) out.add(Forget{options_.head.id});
+  if (options_.head.id) {
+    hit(Branch::kNodeRejoined);
+    out.add(Forget{options_.head.id});
+  }
   options_.head = head;
   join(step);
 }
@@ -270,7 +274,7 @@ void Node::process_gone(Step& step, const ProcessDied& died) {
   }
   store_.process_died(step.now, died.process, step.out);
   if (worker) {
-    for (const Lease& lease : leases_.drop_worker(died.process)) static_cast<void>(lease);
+    if (!leases_.drop_worker(died.process).empty()) hit(Branch::kLeaseOfDeadWorker);
     worker_gone(step, *worker, told.cause);
   }
   leases_ended(step, leases_.drop_owner(died.process), "its owner ended: " + told.cause);
@@ -301,9 +305,12 @@ void Node::on(Step& step, ProcessId from, const ProcessDied& died) {
 void Node::on(Step& step, ProcessId from, const ProcessQuery& ask) {
   if (ask.node == options_.self.id ? processes_.contains(ask.process) : !ask.node) return;
   if (book_.dead(ask.process, ask.node)) {
-    step.out.send(from, ProcessDied{ask.process, ask.node, 0, book_.why(ask.process, ask.node), {}});
+    hit(Branch::kLateDeathTold);
+    const std::string why = book_.why(ask.process, ask.node);
+    step.out.send(from, ProcessDied{ask.process, ask.node, 0, why, {kAnyMayHaveBegun}});
   } else if (ask.node == options_.self.id) {
-    step.out.send(from, ProcessDied{ask.process, ask.node, 0, "it ended some time ago", {}});
+    step.out.send(from, ProcessDied{ask.process, ask.node, 0, "it ended some time ago",
+                                    {kAnyMayHaveBegun}});
   } else if (const auto it = view_.find(ask.node); it != view_.end() && processes_.contains(from)) {
     step.out.send(it->second.peer.id, ask);
   }

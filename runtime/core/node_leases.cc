@@ -2,6 +2,7 @@
 #include <utility>
 
 #include <rondo/base/check.h>
+#include <rondo/base/branch_marks.h>
 #include <rondo/core/node.h>
 #include <rondo/core/placement.h>
 
@@ -143,6 +144,7 @@ bool Node::redirect(Step& step, const LeaseWish& wish, bool anywhere) {
 // Leases whose owner is gone: a worker that serves nobody else runs its children, and ends.
 void Node::leases_ended(Step& step, const std::vector<Lease>& ended, const std::string& cause) {
   for (const Lease& lease : ended) {
+    hit(Branch::kLeaseReclaimed);
     Worker* worker = pool_.find(lease.worker);
     if (worker == nullptr) continue;
     pool_.release(step.now, *worker, lease.id);

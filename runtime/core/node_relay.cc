@@ -1,11 +1,14 @@
 #include <rondo/core/node_relay.h>
 
+#include <rondo/base/branch_marks.h>
 #include <rondo/base/check.h>
 
 namespace rondo::core {
 
 void NodeRelay::head_accepted(ProcessId head, Effects& out) {
   head_ = head;
+  if (!spawning_.empty() || !watched_.empty() || !ending_.empty() || !starting_.empty())
+    hit(Branch::kWishesSaidAgain);
   for (const auto& [job, starting] : starting_) say(starting.start, out);
   for (const JobId job : asked_) say(QueryJob{job}, out);
   for (const auto& [actor, spawn] : spawning_) say(spawn, out);
@@ -125,6 +128,7 @@ void NodeRelay::update(const ActorUpdate& update, Effects& out) {
   ActorInfo news = update.actor;
   watched.unknown = news.state == ActorState::kUnknown;
   if (watched.unknown && watched.last) {   // it ended while no head could tell us
+    hit(Branch::kEndedWhileHeadAway);
     news = *watched.last;
     news.state = ActorState::kDead;
     news.cause = "its job has ended";

@@ -1,5 +1,7 @@
 #include <rondo/core/node.h>
 
+#include <rondo/base/branch_marks.h>
+
 // Node: messages about the store and the job's files.
 
 namespace rondo::core {
@@ -16,6 +18,7 @@ void Node::on(Step& step, ProcessId from, const ObjectSealed& sealed) {
   if (!processes_.contains(from)) return;
   store_.seal(step.now, from, sealed, step.out);
   if (book_.dead(sealed.object.owner, sealed.owner_node)) {
+    hit(Branch::kOwnerOfSealedDead);
     store_.free(step.now, sealed.object, step.out);   // nobody is left who would
   } else if (!processes_.contains(sealed.object.owner)) {
     book_.meet(sealed.object.owner, sealed.owner_node);
@@ -39,7 +42,7 @@ void Node::on(Step& step, ProcessId from, const ObjectOpen& ask) {
                                            ": " + book_.why({}, ask.source.node)}});
     return;
   }
-  store_.open(from, job_of(from), ask, step.out);
+  store_.open(step.now, from, job_of(from), ask, step.out);
 }
 
 void Node::on(Step& step, ProcessId from, const ObjectFree& freed) {
@@ -50,7 +53,7 @@ void Node::on(Step& step, ProcessId from, const ChunkRequest& ask) {
   if (!ask.file_hash.empty()) {
     step.out.add(ReadFile{from, ask.request, ask.file_hash, ask.offset});
   } else {
-    store_.send_piece(from, ask, step.out);
+    store_.send_piece(step.now, from, ask, step.out);
   }
 }
 

@@ -1,5 +1,7 @@
 #include <rondo/core/node_term.h>
 
+#include <rondo/base/branch_marks.h>
+
 #include <algorithm>
 
 namespace rondo::core {
@@ -35,6 +37,7 @@ void NodeTerm::renew(TimeNs now, TimeNs from, Effects& out) {
   until_ = from + term_;
   out.add(RenewTerm{until_});
   if (fenced_ && now < until_) {
+    hit(Branch::kTermUnfenced);
     fenced_ = false;
     out.add(Unfenced{});
   }
@@ -42,6 +45,7 @@ void NodeTerm::renew(TimeNs now, TimeNs from, Effects& out) {
 
 bool NodeTerm::on_deadline(TimeNs now, std::uint64_t& number, Effects& out) {
   if (!fenced_ && until_.ns != 0 && now >= until_) {
+    hit(Branch::kTermFenced);
     fenced_ = true;
     out.add(Fenced{});
   }

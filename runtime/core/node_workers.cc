@@ -2,6 +2,7 @@
 #include <utility>
 
 #include <rondo/base/check.h>
+#include <rondo/base/branch_marks.h>
 #include <rondo/core/node.h>
 
 // Node: worker processes, and the actors that they house.
@@ -55,6 +56,7 @@ void Node::worker_gone(Step& step, const Worker& worker, const std::string& caus
 void Node::start_failed(Step& step, const Worker& worker, const std::string& cause) {
   const auto it = jobs_.find(worker.job);
   if (it == jobs_.end() || ++it->second.start_failures < kStartFailuresMax) return;
+  hit(Branch::kWorkerNotStarted);
   it->second.start_failures = 0;
   it->second.spare_at = kNever;
   for (const LeaseWish& wish : leases_.cancel_job(worker.job))

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <utility>
 
+#include <rondo/base/branch_marks.h>
 #include <rondo/base/check.h>
 
 namespace rondo::core {
@@ -286,6 +287,7 @@ void ObjectTable::on_copied(const ObjectCopied& message) {
                    : nullptr;
   if (cell == nullptr || cell->holders.load(std::memory_order_acquire) == 0)
     return free_at(message.place.node_peer, message.object);
+  if (cell->pending()) hit(Branch::kLeftoverTold);
   // It may still be pending: what an attempt left behind whose answer never came.
   cell->tracked.store(true, std::memory_order_release);
   copies_[message.object].push_back(message.place);
@@ -305,10 +307,12 @@ void ObjectTable::lose(Borrowed& borrowed, const std::string& why) {
 
 void ObjectTable::on_process_died(const ProcessDied& death) {
   for (auto& [id, borrowed] : borrowed_) {
-    if (id.owner == death.process) lose(borrowed, death.cause);
+    if (id.owner != death.process) continue;
+    hit(Branch::kOwnerLost);
+    lose(borrowed, death.cause);
   }
   for (auto it = lent_.begin(); it != lent_.end();) {
-    it->second.holders.erase(death.process);
+    if (it->second.holders.erase(death.process) != 0) hit(Branch::kHolderDropped);
     it = it->second.holders.empty() ? lent_.erase(it) : std::next(it);
   }
 }

@@ -3,6 +3,7 @@
 #include <cstring>
 #include <utility>
 
+#include <rondo/base/branch_marks.h>
 #include <rondo/base/check.h>
 #include <rondo/base/limits.h>
 
@@ -277,21 +278,26 @@ void Process::flush(TimeNs now) {
   settle_released(now);
   if (!deferred_.empty()) retry_deferred();
   take_drops();
-  if (objects_.all_confirmed()) ask_at_ = kNever;
-  else if (ask_at_ == kNever) ask_at_ = now + limits::kAskAfter;
+  if (ask_at_ == kNever && (!objects_.all_confirmed() || actors_.any_left_behind()))
+    ask_at_ = now + limits::kAskAfter;
 }
 
-// An owner that died before this process was born has been told of to others only.
-void Process::ask_about_owners(TimeNs now) {
+// Who died before this process was born has been told of to others only: owners that do not confirm
+// our holds, and processes of actors that live elsewhere by now.
+void Process::ask_about_silent(TimeNs now) {
   if (now < ask_at_) return;
-  ask_at_ = now + limits::kAskAfter;
-  for (const auto& [owner, home] : objects_.silent_owners())
-    port_.send(options_.node.id, ProcessQuery{owner, home});
+  std::map<ProcessId, NodeId> silent = objects_.silent_owners();
+  silent.merge(actors_.left_behind());
+  ask_at_ = silent.empty() ? kNever : now + limits::kAskAfter;
+  for (const auto& [process, home] : silent) {
+    hit(Branch::kOwnerAskedAbout);
+    port_.send(options_.node.id, ProcessQuery{process, home});
+  }
 }
 
 void Process::on_deadline(TimeNs now) {
   tasks_.on_deadline(now);
-  ask_about_owners(now);
+  ask_about_silent(now);
   for (auto& [id, wait] : waits_) {
     if (now < wait.probe_at) continue;
     wait.probe_at = now + limits::kWaitProbeAfter;
@@ -302,7 +308,7 @@ void Process::on_deadline(TimeNs now) {
                     .object = wait.on->id,
                     .chain = {port_.name_of(call.head.kind, call.head.function)},
                     .origin_peer = options_.self};
-    follow(std::move(probe), *wait.on);
+    follow(now, std::move(probe), *wait.on);
   }
 }
 

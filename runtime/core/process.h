@@ -136,6 +136,7 @@ class Process {
     CellRef on;
     TimeNs since;
     TimeNs probe_at;
+    std::map<std::pair<ProcessId, std::uint64_t>, TimeNs> passed;  // others' probes, and when
   };
   struct Bind {
     ActorId actor;
@@ -150,7 +151,7 @@ class Process {
   void send_spawn(Call&);
   void defer(Deferred);
   void retry_deferred();
-  void ask_about_owners(TimeNs now);
+  void ask_about_silent(TimeNs now);
   void on_update(TimeNs now, const ActorUpdate&);
   void settle_binds(const ActorId&);
   void on_lease_refused(const LeaseRefused&);
@@ -159,10 +160,10 @@ class Process {
   void process_died(TimeNs now, const ProcessDied&);
   void answer_request(RequestId, const GrantAnswer&);
   void refuse_request(RequestId, const Failure&);
-  void on_probe(WaitProbe);
-  void follow(WaitProbe, const Cell& on);
-  void probe_executor(WaitProbe);
-  [[nodiscard]] std::map<std::uint64_t, Wait>::const_iterator wait_of(RunId) const;
+  void on_probe(TimeNs now, WaitProbe);
+  void follow(TimeNs now, WaitProbe, const Cell& on);
+  void probe_executor(TimeNs now, WaitProbe);
+  [[nodiscard]] std::map<std::uint64_t, Wait>::iterator wait_of(RunId);
 
   Options options_;
   CellTable& cells_;
@@ -188,7 +189,7 @@ class Process {
   std::map<std::pair<ProcessId, ObjectId>, std::vector<CellRef>>
       kept_;  // refs in replies, until RefsKept
   std::vector<Deferred> deferred_;
-  TimeNs ask_at_ = kNever;  // about owners that have not confirmed our holds
+  TimeNs ask_at_ = kNever;  // whether those whom we wait for still live
   std::map<std::uint64_t, Wait> waits_;
   std::uint64_t next_wait_ = 1;
   std::set<LeaseId> resuming_;

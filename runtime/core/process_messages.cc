@@ -2,6 +2,7 @@
 #include <utility>
 
 #include <rondo/base/check.h>
+#include <rondo/base/branch_marks.h>
 #include <rondo/base/limits.h>
 #include <rondo/core/process.h>
 
@@ -97,7 +98,7 @@ void Process::on_message(TimeNs now, ProcessId from, const Message& message) {
                            {m.place.extent, m.place.generation, m.place.bytes, m.fd, m.node_pid});
           },
           [&](const ObjectMissing& m) { refuse_request(m.request, m.failure); },
-          [&](const WaitProbe& m) { on_probe(m); },
+          [&](const WaitProbe& m) { on_probe(now, m); },
           [](const auto&) {},  // not for processes: a peer of another kind; nothing depends on it
       },
       message);
@@ -172,6 +173,7 @@ void Process::settle_binds(const ActorId& actor) {
 
 void Process::on_peer(const Peer& peer, NodeId home) {
   if (!book_.dead(peer.id, home)) return book_.meet(peer.id, home, peer.address);
+  hit(Branch::kLateWordOfTheLost);
   book_.bury(peer.id, book_.why(peer.id, home));   // of a node that is lost: it must not speak
   port_.forget(peer.id);
 }
@@ -183,8 +185,9 @@ void Process::on_died(TimeNs now, const ProcessDied& death) {
     return;
   }
   for (const ProcessId process : book_.bury(death.node, death.cause)) {
+    hit(Branch::kNodeTookProcesses);
     if (book_.bury(process, death.cause))
-      process_died(now, {process, death.node, 0, death.cause, {{ProcessId{}, UINT64_MAX}}});
+      process_died(now, {process, death.node, 0, death.cause, {kAnyMayHaveBegun}});
   }
   objects_.on_node_died(death.node);
 }
@@ -209,7 +212,10 @@ void Process::process_died(TimeNs now, const ProcessDied& death) {
 
 void Process::on_call(TimeNs, Incoming call) {
   if (ended_ || book_.dead(call.from)) return;
-  if (!node_id_) return early_.push_back(std::move(call));
+  if (!node_id_) {
+    hit(Branch::kCallBeforeWelcome);
+    return early_.push_back(std::move(call));
+  }
   for (const RefEntry& entry : call.refs) {
     book_.meet(entry.id.owner, entry.owner_node, entry.owner);
     port_.learn(Peer{entry.id.owner, entry.owner});

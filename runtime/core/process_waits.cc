@@ -1,6 +1,7 @@
 #include <utility>
 
 #include <rondo/base/check.h>
+#include <rondo/base/branch_marks.h>
 #include <rondo/base/limits.h>
 #include <rondo/core/process.h>
 
@@ -14,7 +15,7 @@
 namespace rondo::core {
 
 void Process::wait_begin(TimeNs now, RunId run, const CellRef& on) {
-  waits_.emplace(next_wait_++, Wait{run, on, now, now + limits::kWaitProbeAfter});
+  waits_.emplace(next_wait_++, Wait{run, on, now, now + limits::kWaitProbeAfter, {}});
   if (const std::optional<LeaseId> lease = mailbox_.wait_begin(run))
     port_.send(options_.node.id, WaitBegin{*lease});
 }
@@ -34,32 +35,34 @@ bool Process::wait_end(RunId run) {
   return false;
 }
 
-std::map<std::uint64_t, Process::Wait>::const_iterator Process::wait_of(RunId run) const {
+std::map<std::uint64_t, Process::Wait>::iterator Process::wait_of(RunId run) {
   auto it = waits_.begin();
   while (it != waits_.end() && it->second.run != run) ++it;
   return it;
 }
 
 // The waiter's end of the rope: the ref's owner knows who makes the value.
-void Process::follow(WaitProbe probe, const Cell& on) {
+void Process::follow(TimeNs now, WaitProbe probe, const Cell& on) {
   probe.object = on.id;
-  if (on.id.owner == options_.self.id) return on_probe(std::move(probe));
+  if (on.id.owner == options_.self.id) return on_probe(now, std::move(probe));
   port_.send(on.id.owner, probe);
 }
 
-void Process::on_probe(WaitProbe probe) {
+void Process::on_probe(TimeNs now, WaitProbe probe) {
   if (probe.chain.size() > 1000) return;
-  if (probe.object.owner != options_.self.id) return probe_executor(std::move(probe));
+  if (probe.object.owner != options_.self.id) return probe_executor(now, std::move(probe));
   Call* call = calls_.find(probe.object.index, probe.object.generation);
   if (call == nullptr) return;
+  if (call->state == Call::State::kSent && call->to == options_.self.id)
+    return probe_executor(now, std::move(probe));   // it called itself
   if (call->state == Call::State::kSent) return port_.send(call->to, probe);
   if (call->state != Call::State::kWaiting) return;
   for (const std::uint32_t number : call->awaited) {  // it waits for its own arguments
-    if (call->refs[number]->pending()) follow(probe, *call->refs[number]);
+    if (call->refs[number]->pending()) follow(now, probe, *call->refs[number]);
   }
 }
 
-void Process::probe_executor(WaitProbe probe) {
+void Process::probe_executor(TimeNs now, WaitProbe probe) {
   const ObjectId object = probe.object;
   const std::optional<RunId> run =
       mailbox_.run_before(object.owner, object.index, object.generation);
@@ -68,10 +71,12 @@ void Process::probe_executor(WaitProbe probe) {
   if (wait == waits_.end() || !wait->second.on->pending()) return;
   const Incoming& running = mailbox_.incoming(*run);
   const std::string name = port_.name_of(running.head.kind, running.head.function);
+  hit(Branch::kWaitProbed);
   if (probe.origin == options_.self.id && wait->first == probe.wait) {
     std::optional<Incoming> closing =
         mailbox_.take_queued(object.owner, object.index, object.generation);
     if (!closing) return;
+    hit(Branch::kCycleBroken);
     probe.chain.push_back(port_.name_of(closing->head.kind, closing->head.function));
     std::string text = "a cycle of waits: ";
     for (std::size_t i = 0; i < probe.chain.size(); ++i)
@@ -87,8 +92,14 @@ void Process::probe_executor(WaitProbe probe) {
     head.attempt = closing->head.attempt;
     return port_.reply(closing->from, head, payload, {});
   }
+  // A probe from outside a cycle would go round it for ever: each passes here once in a round.
+  auto& passed = wait->second.passed;
+  if (passed.size() >= limits::kProbesPassedMax) passed.clear();
+  const auto [last, fresh] = passed.try_emplace({probe.origin, probe.wait}, now);
+  if (!fresh && (now - last->second) * 2 < limits::kWaitProbeAfter) return;
+  last->second = now;
   probe.chain.push_back(name);
-  follow(std::move(probe), *wait->second.on);
+  follow(now, std::move(probe), *wait->second.on);
 }
 
 }  // namespace rondo::core

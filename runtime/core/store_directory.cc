@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include <rondo/base/branch_marks.h>
 #include <rondo/base/check.h>
 
 // Extents: grants, recycling, deaths. Objects of other nodes: store_pulls.cc.
@@ -198,7 +199,9 @@ void StoreDirectory::seal(TimeNs now, ProcessId process, const ObjectSealed& sea
       extent.generation != sealed.generation || sealed.bytes > extent.capacity)
     return;
   if (freed_.contains(sealed.object)) {   // the owner's word was faster
+    hit(Branch::kFreedBeforeSealed);
     to_free(now, sealed.extent, out);
+    serve_early(now, sealed.object, out);
     return;
   }
   drop(now, sealed.object, out);   // an earlier attempt's
@@ -207,6 +210,7 @@ void StoreDirectory::seal(TimeNs now, ProcessId process, const ObjectSealed& sea
   extent.owner = sealed.owner;
   extent.bytes = sealed.bytes;
   objects_[sealed.object] = sealed.extent;
+  serve_early(now, sealed.object, out);
 }
 
 void StoreDirectory::free(TimeNs now, ObjectId object, Effects& out) {
@@ -218,6 +222,7 @@ void StoreDirectory::free(TimeNs now, ObjectId object, Effects& out) {
     }
   }
   drop(now, object, out);
+  serve_early(now, object, out);
 }
 
 void StoreDirectory::drop(TimeNs now, ObjectId object, Effects& out) {
@@ -248,6 +253,7 @@ void StoreDirectory::on_unheld(TimeNs now, std::uint32_t id, std::uint32_t gener
 
 void StoreDirectory::process_died(TimeNs now, ProcessId process, Effects& out) {
   std::erase_if(waiting_, [&](const Waiting& w) { return w.process == process; });
+  std::erase_if(early_, [&](const Early& e) { return e.process == process; });
   for (auto& [object, pull] : pulls_)
     std::erase_if(pull.waiters, [&](const Waiter& w) { return w.process == process; });
   std::vector<std::uint32_t> unsealed;
@@ -283,11 +289,16 @@ void StoreDirectory::end_job(TimeNs now, JobId job, Effects& out) {
 
 void StoreDirectory::on_deadline(TimeNs now, Effects& out) {
   if (!waiting_.empty()) serve_waiting(now, out);
+  while (!early_.empty() && now - early_.front().since >= kSealWaitMax) {
+    refuse_early(early_.front(), out);
+    early_.erase(early_.begin());
+  }
 }
 
 TimeNs StoreDirectory::next_deadline() const {
   TimeNs next = kNever;
   for (const Waiting& w : waiting_) next = std::min(next, w.since + kWaitMax);
+  if (!early_.empty()) next = std::min(next, early_.front().since + kSealWaitMax);
   return next;
 }
 

@@ -38,15 +38,16 @@ class StoreDirectory {
   static constexpr std::size_t kWaitingMax = 4'096;
   static constexpr std::size_t kFreedMax = 65'536;           // remembered: ObjectSealed may be late
   static constexpr DurationNs kWaitMax = seconds(2);         // for a freed extent to drain
+  static constexpr DurationNs kSealWaitMax = seconds(5);     // for an object that is not sealed yet
 
   explicit StoreDirectory(Options options) : options_(std::move(options)) {}
 
   void grant(TimeNs now, ProcessId, JobId, const ExtentRequest&, Effects& out);
   void give_back(TimeNs now, ProcessId, const ExtentReturn&, Effects& out);
   void seal(TimeNs now, ProcessId, const ObjectSealed&, Effects& out);
-  void open(ProcessId, JobId, const ObjectOpen&, Effects& out);
+  void open(TimeNs now, ProcessId, JobId, const ObjectOpen&, Effects& out);
   void free(TimeNs now, ObjectId, Effects& out);             // its owner wants it no more
-  void send_piece(ProcessId to, const ChunkRequest&, Effects& out);
+  void send_piece(TimeNs now, ProcessId to, const ChunkRequest&, Effects& out);
   bool on_chunk(TimeNs now, ProcessId from, const Chunk&, Effects& out);   // false: not one of ours
   bool on_missing(TimeNs now, const ChunkMissing&, Effects& out);          // false: not one of ours
   void on_created(TimeNs now, std::uint32_t extent, std::int64_t fd, Effects& out);
@@ -96,6 +97,15 @@ class StoreDirectory {
     std::vector<Waiter> waiters;
     JobId job;
   };
+  // Asked for before its writer's word that it is sealed came: what the writer tells others may
+  // reach them, and their questions us, sooner.
+  struct Early {
+    ObjectId object;
+    ProcessId process;
+    RequestId request;           // of an ObjectOpen, or
+    std::optional<ChunkRequest> piece;
+    TimeNs since;
+  };
   struct Waiting {               // a grant that waits for an extent to drain
     ProcessId process;
     JobId job;
@@ -114,6 +124,10 @@ class StoreDirectory {
   void drain(std::uint32_t extent, Effects& out);
   void drop(TimeNs now, ObjectId, Effects& out);
   void serve_waiting(TimeNs now, Effects& out);
+  [[nodiscard]] bool is_unsealed(const Place&) const;
+  bool await_seal(Early);
+  void serve_early(TimeNs now, ObjectId, Effects& out);
+  void refuse_early(const Early&, Effects& out);
   void destroy(std::uint32_t extent, Effects& out);
   void tell_opened(const Waiter&, std::uint32_t extent, Effects& out);
   [[nodiscard]] Place place_of(std::uint32_t extent) const;
@@ -127,6 +141,7 @@ class StoreDirectory {
   std::map<ObjectId, Pull> pulls_;
   std::map<RequestId, ObjectId> pieces_;
   std::vector<Waiting> waiting_;
+  std::vector<Early> early_;                   // oldest first
   std::set<ObjectId> freed_;                   // nothing is sealed under these names any more
   std::deque<ObjectId> freed_order_;
   std::uint64_t reserved_ = 0;

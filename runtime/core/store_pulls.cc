@@ -1,6 +1,8 @@
 #include <algorithm>
+#include <utility>
 
 #include <rondo/base/check.h>
+#include <rondo/base/branch_marks.h>
 #include <rondo/base/limits.h>
 #include <rondo/core/store_directory.h>
 
@@ -18,7 +20,45 @@ void StoreDirectory::tell_opened(const Waiter& waiter, std::uint32_t id, Effects
            ObjectOpened{waiter.request, place_of(id), extents_.at(id).fd, options_.pid});
 }
 
-void StoreDirectory::open(ProcessId process, JobId job, const ObjectOpen& ask,
+bool StoreDirectory::is_unsealed(const Place& place) const {
+  const auto it = extents_.find(place.extent);
+  return it != extents_.end() && it->second.state == State::kGranted && !it->second.pulling &&
+         it->second.generation == place.generation;
+}
+
+// Whether it is worth waiting for that object; then it waits.
+bool StoreDirectory::await_seal(Early early) {
+  if (freed_.contains(early.object) || early_.size() >= kWaitingMax) return false;
+  early_.push_back(std::move(early));
+  return true;
+}
+
+// The object is sealed now, or never will be.
+void StoreDirectory::serve_early(TimeNs now, ObjectId object, Effects& out) {
+  std::vector<Early> left;
+  const auto sealed = objects_.find(object);
+  for (Early& early : std::exchange(early_, {})) {
+    if (early.object != object) {
+      left.push_back(std::move(early));
+    } else if (sealed == objects_.end()) {
+      refuse_early(early, out);
+    } else if (early.piece) {
+      send_piece(now, early.process, *early.piece, out);
+    } else {
+      tell_opened({early.process, early.request}, sealed->second, out);
+    }
+  }
+  early_ = std::move(left);
+}
+
+void StoreDirectory::refuse_early(const Early& early, Effects& out) {
+  const Failure failure{ErrorCode::kObjectLost,
+                        "the object is no longer in the store of its node"};
+  if (early.piece) out.send(early.process, ChunkMissing{early.piece->request, failure});
+  else out.send(early.process, ObjectMissing{early.request, failure});
+}
+
+void StoreDirectory::open(TimeNs now, ProcessId process, JobId job, const ObjectOpen& ask,
                           Effects& out) {
   const Waiter waiter{process, ask.request};
   if (const auto it = objects_.find(ask.object); it != objects_.end()) {
@@ -32,6 +72,9 @@ void StoreDirectory::open(ProcessId process, JobId job, const ObjectOpen& ask,
   const auto refuse = [&](ErrorCode code, const std::string& text) {
     out.send(process, ObjectMissing{ask.request, {code, text}});
   };
+  if (ask.source.node == options_.node && is_unsealed(ask.source) &&
+      await_seal({ask.object, process, ask.request, {}, now}))
+    return;
   if (ask.source.node == options_.node || !ask.source.node_peer.id || ask.source.bytes == 0) {
     refuse(ErrorCode::kObjectLost, "the object is no longer in the store of this node");
     return;
@@ -68,8 +111,9 @@ void StoreDirectory::ask_pieces(ObjectId object, Pull& pull, Effects& out) {
   }
 }
 
-void StoreDirectory::send_piece(ProcessId to, const ChunkRequest& ask, Effects& out) {
+void StoreDirectory::send_piece(TimeNs now, ProcessId to, const ChunkRequest& ask, Effects& out) {
   const auto it = objects_.find(ask.object);
+  if (it == objects_.end() && await_seal({ask.object, to, {}, ask, now})) return;
   if (it == objects_.end() || ask.offset >= extents_.at(it->second).bytes) {
     out.send(to, ChunkMissing{ask.request,
                               {ErrorCode::kObjectLost,
@@ -132,6 +176,7 @@ void StoreDirectory::fail_pull(TimeNs now, ObjectId object, Failure failure, Eff
   const auto it = pulls_.find(object);
   const Pull pull = std::move(it->second);
   pulls_.erase(it);
+  hit(Branch::kPullFailed);
   for (const auto& [request, offset] : pull.pieces) pieces_.erase(request);
   for (const Waiter& waiter : pull.waiters)
     out.send(waiter.process, ObjectMissing{waiter.request, failure});
@@ -154,11 +199,12 @@ void StoreDirectory::node_died(TimeNs now, NodeId node, Effects& out) {
 Listing StoreDirectory::listing(const std::string& node_name) const {
   Listing out;
   for (const auto& [object, id] : objects_) {
+    const Extent& extent = extents_.at(id);
     out.rows.push_back({{"id", to_string(object)},
-                        {"bytes", static_cast<std::int64_t>(extents_.at(id).bytes)},
+                        {"bytes", static_cast<std::int64_t>(extent.bytes)},
                         {"owner", to_string(object.owner)},
                         {"nodes", node_name},
-                        {"refs", std::int64_t{1}}});
+                        {"refs", KeepersOf{id, extent.generation, object.owner}}});
   }
   return out;
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include <rondo/base/branch_marks.h>
 #include <rondo/base/check.h>
 #include <rondo/base/limits.h>
 
@@ -103,6 +104,7 @@ void TaskClient::on_returned(TimeNs now, Call& call) {
   Lease* lease = lease_of(call);
   RONDO_CHECK(lease != nullptr);
   const std::uint32_t number = call.lease;
+  hit(Branch::kTaskReturned);
   lease->sent.remove(calls_, call);
   lease->depth = 1;
   requeue(calls_, group, call);
@@ -171,6 +173,7 @@ void TaskClient::on_redirect(const LeaseRedirect& redirect) {
 }
 
 void TaskClient::ask_again(RequestId request) {
+  hit(Branch::kLeaseAskedAgain);
   for (Group& group : groups_) group.requests.erase(request);
 }
 
@@ -194,17 +197,19 @@ void TaskClient::on_process_died(TimeNs, const ProcessDied& death, std::vector<C
         continue;
       }
       std::uint64_t begun = 0;
-      for (const BegunMark& mark : death.begun) {
-        if (mark.caller == options_.self.id || !mark.caller) begun = mark.number;
+      for (const BegunMark& of : death.begun) {
+        if (of.caller == options_.self.id || !of.caller) begun = of.number;
       }
       while (Call* call =
                  lease.sent.back(calls_)) {  // newest first: each goes to the queue's front
         lease.sent.remove(calls_, *call);
         const bool may_have_begun = call->number <= begun;
         if (may_have_begun && call->retries_left == 0) {
+          hit(Branch::kTaskSpent);
           spent.push_back(call);
           continue;
         }
+        hit(may_have_begun ? Branch::kTaskTriedAgain : Branch::kTaskNotBegun);
         if (may_have_begun && call->retries_left > 0) --call->retries_left;
         requeue(calls_, group, *call);
       }

@@ -51,8 +51,8 @@ class TaskClient {
   void on_redirect(const LeaseRedirect&);
   void ask_again(RequestId);  // its answer names the dead: the queue asks at home
   void on_revoke(TimeNs now, const LeaseRevoke&);
-  // Requires: it names a process. What the dead worker had: `again` are requeued already; `spent` have no retry left and must be
-  // failed.
+  // Requires: it names a process. What the dead worker had: `again` are requeued already; `spent`
+  // have no retry left and must be failed.
   void on_process_died(TimeNs now, const ProcessDied&, std::vector<Call*>& spent);
 
   void on_deadline(TimeNs now);  // idle leases go back

@@ -178,7 +178,7 @@ void NodeHost::on(TimeNs, core::Unfenced&, core::Effects&) {
 }
 
 void NodeHost::on(TimeNs, core::Answer& answer, core::Effects& more) {
-  more.send(answer.to, core::Inspected{answer.request, to_json(answer.listing), {}});
+  more.send(answer.to, core::Inspected{answer.request, to_json(answer.listing, &holds_), {}});
 }
 
 void NodeHost::on(TimeNs, core::ShowLog& wanted, core::Effects& more) {

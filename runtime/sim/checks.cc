@@ -4,6 +4,7 @@
 
 #include <rondo/sim/checkers/checkers.h>
 #include <rondo/sim/endpoint.h>
+#include <rondo/sim/sim_process.h>
 
 namespace rondo::sim {
 
@@ -78,6 +79,11 @@ void Checks::said_to_nobody(const Endpoint& from, ProcessId to) {
   if (world_.alive(to))
     fail("NoSilentDrop", std::string(from.kind()) + " " + to_string(from.id()) +
                              " said something to " + to_string(to) + ", which it never met");
+}
+
+NodeId Checks::home_of(ProcessId living) const {
+  auto* process = dynamic_cast<SimProcess*>(world_.find(living));
+  return process == nullptr || process->dead() ? NodeId{} : process->machine_state().node();
 }
 
 const Issued* Checks::find(ObjectId object) const {

@@ -86,6 +86,7 @@ class Checks {
   [[nodiscard]] bool failed() const { return !failure_.empty(); }
   [[nodiscard]] const std::string& failure() const { return failure_; }
   [[nodiscard]] const std::string& failed_by() const { return failed_by_; }
+  [[nodiscard]] NodeId home_of(ProcessId living) const;   // 0: it has none
   [[nodiscard]] const Issued* find(ObjectId) const;
   [[nodiscard]] const std::map<ObjectId, Issued>& calls() const { return calls_; }
 

@@ -26,6 +26,8 @@ enum class Op : std::uint32_t {
   kAdd,         // methods: counts
   kAddWait,     // submits a task and waits
   kKeep,        // keeps the ref that it was given inside its order until the next kKeep
+  kOut,         // "A.f": calls `next` with kBack and waits, if there is a next
+  kBack,        // "B.g": calls `next` with kOut and waits, if there is a next
 };
 
 struct Order {
@@ -34,6 +36,7 @@ struct Order {
   std::uint32_t depth = 0;
   std::int64_t compute_us = 0;
   ActorId actor;                    // methods: whose; kCallActor: whom
+  ActorId next;                     // kOut, kBack: whom they call
   std::uint64_t sequence = 0;       // methods: of this caller to this actor
   std::uint32_t inner_refs = 0;     // refs numbered inside the order
   std::uint32_t arguments = 0;      // awaited refs behind it

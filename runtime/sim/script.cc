@@ -153,6 +153,8 @@ void SimProcess::advance(Run& run) {
     case Op::kUnwrap:
     case Op::kCallActor:
     case Op::kAddWait:
+    case Op::kOut:
+    case Op::kBack:
       return advance_children(run);
   }
 }
@@ -161,6 +163,11 @@ void SimProcess::advance_children(Run& run) {
   const Order& order = run.read.order;
   if (run.stage == 0) {
     run.stage = 1;
+    if (order.op == Op::kOut || order.op == Op::kBack) {
+      if (!order.next) return return_token(run);
+      run.children.push_back(call_on(order));
+      return advance_children(run);
+    }
     Order child;
     child.compute_us = world_.random().between(0, 3'000);
     child.op = order.depth > 1 ? Op::kFan : Op::kLeaf;
@@ -181,19 +188,37 @@ void SimProcess::advance_children(Run& run) {
     }
   }
   if (!wait_for(run, run.children)) return;
-  bool failed = false;
+  const Error* failed = nullptr;   // a cycle of waits goes on to whoever waits for this one
   for (const CellRef& child : run.children) {
     judge(child);
-    failed = failed || child->state.load(std::memory_order_acquire) == CellState::kFailed;
+    if (failed == nullptr && child->state.load(std::memory_order_acquire) == CellState::kFailed)
+      failed = &*child->extra->failure;
   }
-  if (failed) return return_failure(run, "what it waited for failed");
-  return_token(run);
+  if (failed == nullptr) return return_token(run);
+  if (failed->code() != ErrorCode::kInvalid)
+    return return_failure(run, "what it waited for failed");
+  core::Outcome outcome;
+  outcome.status = core::ReplyStatus::kFailed;
+  outcome.failure = {failed->code(), failed->what()};
+  hand_in(run, std::move(outcome));
+}
+
+// The next step of a walk from actor to actor. With depth left it comes back to where it was.
+CellRef SimProcess::call_on(const Order& order) {
+  Order child;
+  child.op = order.op == Op::kOut ? Op::kBack : Op::kOut;
+  if (order.depth > 0) {
+    child.next = order.actor;
+    child.depth = order.depth - 1;
+  }
+  return call(order.next, {}, child, {}, {});
 }
 
 // A large result: memory from the node, filled, and named in the reply.
 void SimProcess::advance_store(Run& run) {
   if (run.stage == 0) {
     run.stage = 1;
+    world_.spring(World::Moment::kStoring, *this, run.begun.result.owner);
     CellRef answer;
     run.extent = fresh_cell(answer);
     machine_->request_extent(kStoredBytes, std::move(answer));
@@ -278,7 +303,9 @@ void SimProcess::hand_in(Run& run, core::Outcome outcome) {
   const core::RunId run_id = run.id;
   world_.checks().finished(run.begun);
   runs_.erase(run_id.index);
+  const bool sealing = outcome.status == core::ReplyStatus::kStored;
   machine_->finish(world_.now(), run_id, std::move(outcome));
+  if (sealing) world_.spring(World::Moment::kSealing, *this);
 }
 
 }  // namespace rondo::sim

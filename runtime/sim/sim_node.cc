@@ -60,6 +60,11 @@ void SimNode::on_message(ProcessId from, core::Message&& message) {
   if (ended_) return;
   const TimeNs now = world_.now();
   if (from == head_.id) head_heard_ = now;
+  if (const auto* ask = std::get_if<core::ChunkRequest>(&message);
+      ask != nullptr && ask->file_hash.empty()) {
+    world_.spring(World::Moment::kPulling, *this);
+    if (dead()) return;
+  }
   core::Effects out;
   if (const auto* hello = std::get_if<core::Hello>(&message)) {
     if (hello->role == core::Role::kDriver) locals_.insert(from);
@@ -143,7 +148,9 @@ void SimNode::say(ProcessId to, core::Message message) {
     return;
   if (auto* grant = std::get_if<core::LeaseGrant>(&message);
       grant != nullptr && defects.lease_granted_twice) {
-    if (last_grant_.lease && world_.alive(last_grant_.worker.id) && world_.random().one_in(3)) {
+    const bool lends = last_grant_.lease && last_grant_.worker.id != to &&
+                       world_.alive(last_grant_.worker.id);
+    if (lends && world_.random().one_in(3)) {
       grant->lease = last_grant_.lease;
       grant->worker = last_grant_.worker;
     } else {
@@ -173,7 +180,7 @@ void SimNode::carry_out(core::Effects& effects) {
 
 void SimNode::on(const core::StartWorker& start) {
   workers_.insert(start.worker);
-  const bool fails = world_.random().one_in(60);
+  const bool fails = world_.random().one_in(60) || world_.now() < starts_nothing_until_;
   const DurationNs takes = microseconds(world_.random().between(500, 20'000));
   world_.after(takes, id(), [this, start, fails] {
     if (ended_ || !workers_.contains(start.worker)) return;

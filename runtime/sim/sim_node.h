@@ -35,6 +35,7 @@ class SimNode final : public Endpoint {
   [[nodiscard]] bool ended() const { return ended_; }   // by itself: refused, or asked to
   [[nodiscard]] Bytes* extent(std::uint32_t number);
   [[nodiscard]] std::vector<ProcessId> workers() const;
+  void start_nothing_until(TimeNs when) { starts_nothing_until_ = when; }
   void process_died(ProcessId, const std::string& cause);   // pidfd: a while later it is known
 
   void die() override;   // with all of its workers
@@ -78,6 +79,7 @@ class SimNode final : public Endpoint {
   core::Peer head_;
   TimeNs head_heard_;
   TimeNs seek_at_;
+  TimeNs starts_nothing_until_;
   DurationNs heartbeat_every_ = milliseconds(200);
   std::set<ProcessId> workers_;       // expected or living
   std::set<ProcessId> stopped_;       // before they lived

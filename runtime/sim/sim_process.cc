@@ -145,6 +145,8 @@ void SimProcess::reply(ProcessId to, const core::ReplyHeader& head, ByteView pay
 }
 
 std::string SimProcess::name_of(core::CallKind kind, std::uint32_t function) {
+  if (function == static_cast<std::uint32_t>(Op::kOut)) return "A.f";
+  if (function == static_cast<std::uint32_t>(Op::kBack)) return "B.g";
   return (kind == core::CallKind::kActor ? "A." : "f") + std::to_string(function);
 }
 
@@ -184,10 +186,13 @@ void SimProcess::on_call(ProcessId from, const core::CallHeader& head, ByteView 
 void SimProcess::on_reply(ProcessId from, const core::ReplyHeader& head, ByteView payload,
                           std::span<const core::RefEntry> refs, const SharedBytes&) {
   if (world_.verbose())
-    std::printf("%9lld us %s %s hears reply of %s to its call %u.%u attempt %u status %u\n",
+    std::printf("%9lld us %s %s hears reply of %s to its call %u.%u attempt %u status %u %s\n",
                 static_cast<long long>((world_.now().ns - 1'000'000'000) / 1'000), kind(),
                 to_string(id()).c_str(), to_string(from).c_str(), head.slot, head.generation,
-                head.attempt, static_cast<unsigned>(head.status));
+                head.attempt, static_cast<unsigned>(head.status),
+                head.status == core::ReplyStatus::kFailed
+                    ? std::string(as_text(payload)).c_str()
+                    : "");
   machine_->on_reply(world_.now(), from, head, payload, refs);
 }
 

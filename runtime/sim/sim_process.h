@@ -48,6 +48,8 @@ class SimProcess final : public Endpoint, private core::ProcessPort {
   [[nodiscard]] const std::string& ended() const { return end_cause_; }
   [[nodiscard]] SimNode* node() const;
   [[nodiscard]] bool welcome() const { return welcomed_; }
+  [[nodiscard]] JobId job() const { return options_.job; }
+  [[nodiscard]] bool busy() const { return !runs_.empty(); }
 
   // What a body or a driver's program may do. Tokens are drawn here.
   CellRef submit(Order, std::int32_t retries, std::vector<CellRef> inner,
@@ -129,6 +131,7 @@ class SimProcess final : public Endpoint, private core::ProcessPort {
   // script.cc
   void advance(Run&);
   void advance_children(Run&);
+  CellRef call_on(const Order&);
   void advance_store(Run&);
   void advance_open(Run&);
   bool wait_for(Run&, const std::vector<CellRef>& cells);   // false: it waits
@@ -138,7 +141,6 @@ class SimProcess final : public Endpoint, private core::ProcessPort {
   bool look_at_arguments(Run&);
 
   CellRef fresh_cell(CellRef& second);
-
 
   Options options_;
   std::unique_ptr<CellTable> cells_;

@@ -1,10 +1,12 @@
 #pragma once
 
 #include <cstdint>
+#include <array>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include <rondo/base/branch_marks.h>
 #include <rondo/sim/sim_head.h>
 #include <rondo/sim/sim_node.h>
 #include <rondo/sim/workload.h>
@@ -15,6 +17,12 @@
 
 namespace rondo::sim {
 
+struct Scenes {               // what the seed had to show
+  std::uint32_t cycles_found = 0;          // of waits
+  std::uint32_t drivers_without_node = 0;  // their node died, they went on alone
+  std::uint32_t nodes_gone_together = 0;   // the most at one time
+};
+
 struct Outcome {
   std::string failure;        // "" if every checker is content
   std::string failed_by;      // which checker objected
@@ -22,7 +30,8 @@ struct Outcome {
   std::uint64_t events = 0;
   std::uint32_t calls = 0;
   std::uint32_t faults = 0;
-  std::uint32_t processes = 0;
+  Scenes seen;
+  std::array<std::uint32_t, kBranches> branches{};   // how often each was hit
   std::string story;          // the faults, a line each
 };
 
@@ -46,7 +55,6 @@ class Simulation {
   void start_node(Home&);
   void start_driver(Home&, std::uint32_t calls);
   void supervise();             // dead daemons come back
-  void run_for(DurationNs);
   bool run_until(DurationNs at_most, const std::function<bool()>& done);
 
   // faults.cc
@@ -58,7 +66,13 @@ class Simulation {
   void pause_something();
   void crash_head();
   void crash_node();
+  void crash_two_nodes();
+  void kill_node(Home&, bool whole);
+  void lay_trap();
+  void trap_caller();
+  void kill_unheard(Endpoint& worker);
   void crash_worker();
+  void keep_busy(std::vector<ProcessId>& workers) const;
   void crash_driver();
   void heal();
   void tell(const std::string& line);
@@ -68,7 +82,10 @@ class Simulation {
   [[nodiscard]] bool all_answered() const;
   [[nodiscard]] bool at_rest() const;
   void look_now_and_then();
+  void close_cycles();          // of waits, and watch them being found
+  void rest();                  // everything is dropped, nothing may be held
 
+  MarkSheet branches_;
   World world_;
   SharedActors actors_;
   Disk disk_;
@@ -80,7 +97,7 @@ class Simulation {
   bool healed_ = false;
   std::uint32_t faults_ = 0;
   std::uint32_t driver_crashes_ = 0;
-  std::uint32_t calls_ = 0;
+  Scenes seen_;
   std::uint64_t looked_at_ = 0;
   std::string story_;
 };

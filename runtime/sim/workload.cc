@@ -75,6 +75,7 @@ void Workload::make_something() {
   const std::uint64_t dice = random_.below(100);
   if (mine_.size() < 2 || dice < 3) return make_actor();
   if (dice < 45) return make_task();
+  if (dice < 46) return make_walk();
   if (dice < 84) return make_call();
   if (dice < 88) {
     std::vector<CellRef> inside;
@@ -93,7 +94,8 @@ void Workload::make_something() {
 void Workload::make_task() {
   constexpr Op kOps[] = {Op::kLeaf,   Op::kLeaf,    Op::kFan,       Op::kMake,
                          Op::kUnwrap, Op::kForward, Op::kFan,       Op::kForward,
-                         Op::kStore,  Op::kOpen,    Op::kCallActor, Op::kThrow};
+                         Op::kStore,  Op::kOpen,    Op::kCallActor, Op::kThrow,
+                         Op::kStore,  Op::kOpen};
   Order order;
   order.op = kOps[random_.below(std::size(kOps))];
   order.depth = static_cast<std::uint32_t>(random_.below(3));
@@ -123,7 +125,8 @@ void Workload::make_task() {
 }
 
 void Workload::make_call() {
-  constexpr Op kOps[] = {Op::kAdd, Op::kAdd, Op::kAdd, Op::kAddWait, Op::kKeep};
+  constexpr Op kOps[] = {Op::kAdd,  Op::kAdd,  Op::kAdd,    Op::kAdd,
+                         Op::kAdd,  Op::kKeep, Op::kAddWait, Op::kStore};
   Order order;
   order.op = kOps[random_.below(std::size(kOps))];
   order.compute_us = random_.between(0, 3'000);
@@ -136,7 +139,7 @@ void Workload::make_call() {
   }
   const Incarnation bound{random_.percent(12) ? 1u : 0u};
   for (std::uint64_t burst = random_.percent(20) ? 5 : 1; burst > 0; --burst)
-    hold(process_.call(actor, bound, order, inner, arguments(15)), false, false,
+    hold(process_.call(actor, bound, order, inner, arguments(15)), false, order.op == Op::kStore,
          "call of " + to_string(actor) + (bound ? " bound" : ""));
 }
 
@@ -147,7 +150,8 @@ void Workload::make_actor() {
   spec.max_restarts = kRestarts[random_.below(5)];
   constexpr std::int32_t kRetries[] = {0, 0, 2, -1};
   spec.max_task_retries = kRetries[random_.below(4)];
-  if (spec.class_name == "Throws") spec.max_restarts = static_cast<std::int32_t>(random_.below(2));
+  constexpr std::int32_t kThrows[] = {0, 1, 6};   // with 6 the restarts are delayed
+  if (spec.class_name == "Throws") spec.max_restarts = kThrows[random_.below(3)];
   if (random_.one_in(3)) spec.name = "actor " + std::to_string(random_.below(6));
   std::vector<CellRef> inner;
   if (const Held* some = some_held(); some != nullptr && random_.percent(30))
@@ -155,6 +159,49 @@ void Workload::make_actor() {
   const ActorId actor = process_.spawn(std::move(spec), std::move(inner));
   mine_.push_back(actor);
   actors_.all.push_back(actor);
+}
+
+// From actor to actor, and sometimes back: then it is a cycle of waits.
+void Workload::make_walk() {
+  Order order;
+  order.op = Op::kOut;
+  order.next = actors_.all[random_.below(actors_.all.size())];
+  order.depth = static_cast<std::uint32_t>(random_.below(2));
+  const ActorId first = mine_[random_.below(mine_.size())];
+  hold(process_.call(first, {}, order, {}, {}), false, false, "walk from " + to_string(first));
+}
+
+void Workload::make_pair() {
+  process_.act([this] {
+    for (ActorId& one : pair_) {
+      core::ActorSpec spec;
+      spec.class_name = "Counter";
+      spec.max_restarts = 3;
+      one = process_.spawn(std::move(spec), {});
+      mine_.push_back(one);
+      Order order;
+      order.op = Op::kAdd;
+      hold(process_.call(one, {}, order, {}, {}), false, false, "call of a pair");
+    }
+  });
+}
+
+void Workload::close_cycle() {
+  process_.act([this] {
+    Order order;
+    order.op = Op::kOut;
+    order.next = pair_[1];
+    order.depth = 1;
+    cycle_ = process_.call(pair_[0], {}, order, {}, {});
+    hold(cycle_, false, false, "cycle");
+  });
+}
+
+std::string Workload::cycle_said() const {
+  if (cycle_->state.load(std::memory_order_acquire) != CellState::kFailed) return "a value";
+  const Error& error = *cycle_->extra->failure;
+  if (error.code() == ErrorCode::kInvalid) return error.what();
+  return "of another kind: " + std::string(error.what());
 }
 
 void Workload::hold(CellRef cell, bool holds_ref, bool stored, std::string what) {
@@ -180,7 +227,10 @@ void Workload::kill_actors() {
 }
 
 void Workload::drop_all() {
-  process_.act([this] { held_.clear(); });
+  process_.act([this] {
+    held_.clear();
+    cycle_ = {};
+  });
 }
 
 }  // namespace rondo::sim

@@ -24,6 +24,11 @@ class Workload {
   void look();              // some cell is no longer pending
   void ended();             // the cluster has ended the job
   void stop_making() { left_ = 0; }
+  // A cycle of waits over two actors of its own: first they are made, then it is closed.
+  void make_pair();
+  void close_cycle();
+  [[nodiscard]] std::string cycle_said() const;   // code and text of what it came to
+  [[nodiscard]] bool running() const { return job_runs_ && !ended_; }
   [[nodiscard]] bool made_all() const { return left_ == 0; }
   // "" if every ref that is held has its value or its failure.
   [[nodiscard]] std::string pending() const;
@@ -46,6 +51,7 @@ class Workload {
   void make_task();
   void make_call();
   void make_actor();
+  void make_walk();
   void hold(CellRef, bool holds_ref, bool stored, std::string what);
   [[nodiscard]] const Held* some_held();
   [[nodiscard]] std::vector<CellRef> arguments(std::uint64_t percent);
@@ -60,6 +66,8 @@ class Workload {
   bool job_runs_ = false;
   std::vector<Held> held_;
   std::vector<ActorId> mine_;
+  ActorId pair_[2];
+  CellRef cycle_;
 };
 
 }  // namespace rondo::sim

@@ -120,6 +120,14 @@ std::vector<Endpoint*> World::living() const {
   return out;
 }
 
+void World::spring(Moment moment, Endpoint& who, ProcessId whom) {
+  const auto it = traps_.find(moment);
+  if (it == traps_.end()) return;
+  const auto what = std::move(it->second);
+  traps_.erase(it);
+  what(who, whom);
+}
+
 std::uint32_t World::add_machine() {
   machines_.emplace_back();
   return static_cast<std::uint32_t>(machines_.size() - 1);

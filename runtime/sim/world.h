@@ -76,6 +76,18 @@ class World {
   }
   [[nodiscard]] ProcessId fresh_id() { return ProcessId{random_.next() | 1}; }
 
+  // Traps: a fault that waits for its moment. Whoever gets there springs it, once.
+  enum class Moment : std::uint8_t {
+    kStoring,   // a body asks for memory for a result; `whom`: its caller
+    kSealing,   // the result is there
+    kPulling    // a node is asked for an object that lies there
+  };
+  void set_trap(Moment moment, std::function<void(Endpoint&, ProcessId)> what) {
+    traps_[moment] = std::move(what);
+  }
+  void spring(Moment, Endpoint& who, ProcessId whom = {});
+  void clear_traps() { traps_.clear(); }
+
   // A frame on its way: lost, doubled, late, or there.
   void carry(const Endpoint& from, const core::Address& to, const SharedBytes& frame);
 
@@ -101,6 +113,7 @@ class World {
   std::vector<Machine> machines_;
   std::map<ProcessId, std::unique_ptr<Endpoint>> endpoints_;
   std::map<core::Address, ProcessId> listening_;
+  std::map<Moment, std::function<void(Endpoint&, ProcessId)>> traps_;
   Network network_;
   std::unique_ptr<Checks> checks_;
 };

@@ -135,6 +135,15 @@ bool HoldScanner::held(std::uint32_t extent, std::uint32_t generation) const {
                      [key](const auto& entry) { return entry.second->names(key); });
 }
 
+std::size_t HoldScanner::holders(std::uint32_t extent, std::uint32_t generation,
+                                 ProcessId except) const {
+  const std::uint64_t key = HoldPage::key(extent, generation);
+  return static_cast<std::size_t>(
+      std::count_if(pages_.begin(), pages_.end(), [key, except](const auto& entry) {
+        return entry.first != except && entry.second->names(key);
+      }));
+}
+
 std::vector<std::uint64_t> HoldScanner::held_keys() const {
   std::vector<std::uint64_t> keys;
   for (const auto& [process, page] : pages_) page->collect(keys);

@@ -84,6 +84,9 @@ class HoldScanner {
   void remove(ProcessId process);      // it is dead: its holds are gone
   // Requires: retired on the board first. False: nobody reads it, and nobody ever will again.
   [[nodiscard]] bool held(std::uint32_t extent, std::uint32_t generation) const;
+  // Processes that hold it, `except` not counted.
+  [[nodiscard]] std::size_t holders(std::uint32_t extent, std::uint32_t generation,
+                                    ProcessId except) const;
   // sorted, each once: for looking at many extents
   [[nodiscard]] std::vector<std::uint64_t> held_keys() const;
   [[nodiscard]] std::size_t processes() const { return pages_.size(); }

@@ -16,8 +16,8 @@
 //   call          RecordHead  CallHeader   payload, padded   refs
 //   reply         RecordHead  ReplyHeader  payload, padded   refs
 //   control       RecordHead  a message of wire/message.capnp
-//   introduction  RecordHead  the sender's node u64 (0: none), its address: first in the first frame
-//                             of a link, so that answers find their way and deaths their place
+//   introduction  RecordHead  the sender's node u64 (0: none), its address: first of a link, so
+//                             that answers find their way, and who is gone with a node is known
 //
 //   a ref         owner u64, index u32, generation u32, address_bytes u32, 0 u32, address, padded
 //

@@ -126,7 +126,8 @@ Station::PeerState* Station::target(ProcessId to, std::size_t bytes) {
   if (peer->open.empty()) {
     peer->open.reserve(std::max(peer->last_bytes, core::kFrameHeadBytes + bytes));
     peer->open.resize(core::kFrameHeadBytes);
-    if (!peer->introduced) RecordWriter(peer->open).introduction(options_.self.address, options_.home);
+    if (!peer->introduced)
+      RecordWriter(peer->open).introduction(options_.self.address, options_.home);
     peer->introduced = true;
   }
   return peer;

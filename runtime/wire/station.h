@@ -27,11 +27,11 @@
 //   station.on_deadline(now);           when next_deadline() has come; then flush
 //
 // What a peer sends first on a link bears its address and its node (on_peer), so that a process can
-// answer whoever calls it, and knows who is gone with a node. A frame with a wrong token, of another version or for another process is
-// dropped before anything is decoded, and counted; of another version's frames only Hello and
-// Refused are read, so that a refusal can be said in words. A record that does not decode, or a
-// backlog beyond backlog_bytes_max, breaks the link: nothing more goes either way, and
-// take_broken() tells the owner, who treats the peer as dead.
+// answer whoever calls it, and knows who is gone with a node. A frame with a wrong token, of
+// another version or for another process is dropped before anything is decoded, and counted; of
+// another version's frames only Hello and Refused are read, so that a refusal can be said in words.
+// A record that does not decode, or a backlog beyond backlog_bytes_max, breaks the link: nothing
+// more goes either way, and take_broken() tells the owner, who treats the peer as dead.
 //
 // One thread at a time: the one that has the loop's role. Never blocks, never reads a clock.
 

@@ -146,6 +146,36 @@ TEST(Checkpoint, AFullDiskLeavesTheOldFile) {
   EXPECT_FALSE(std::filesystem::exists(folder.file("run.part")));
 }
 
+TEST(Checkpoint, AtEveryPointOfAWriteAReaderFindsAWholeFile) {
+  const Folder folder;
+  const std::string path = folder.file("run");
+  ASSERT_TRUE(save_run(path, a_run()).ok());
+  const std::string before = slurp(path);
+  RunState next = a_run();
+  next.progress.step = 18;
+  std::vector<WritePoint> points;
+  std::string renamed;
+  WriteOptions how;
+  how.at = [&](WritePoint point) {
+    points.push_back(point);
+    const std::string beside = unfinished_name(path);
+    if (point == WritePoint::kHalf) {
+      EXPECT_EQ(slurp(path), before);
+      EXPECT_EQ(std::filesystem::file_size(beside), before.size() / 2);
+    } else if (point == WritePoint::kWhole) {
+      EXPECT_EQ(slurp(path), before);
+      EXPECT_EQ(std::filesystem::file_size(beside), before.size());
+    } else {
+      renamed = slurp(path);
+      EXPECT_FALSE(std::filesystem::exists(beside));
+    }
+  };
+  ASSERT_TRUE(save_run(path, next, how).ok());
+  EXPECT_EQ(points, (std::vector{WritePoint::kHalf, WritePoint::kWhole, WritePoint::kRenamed}));
+  EXPECT_EQ(slurp(path), renamed);
+  EXPECT_EQ(load_run(path).value().progress.step, 18);
+}
+
 TEST(Checkpoint, AForeignFileIsRefusedInWords) {
   const Folder folder;
   TensorFile file;

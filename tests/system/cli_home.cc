@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -85,6 +86,7 @@ Beside::Beside(std::vector<std::string> command, std::map<std::string, std::stri
   for (std::string& line : lines) envp.push_back(line.data());
   argv.push_back(nullptr);
   envp.push_back(nullptr);
+  ::signal(SIGPIPE, SIG_IGN);
   int ends[2];
   RONDO_CHECK_EQ(::pipe2(ends, O_CLOEXEC), 0);
   const std::string out = folder_ + "/out";
@@ -95,6 +97,8 @@ Beside::Beside(std::vector<std::string> command, std::map<std::string, std::stri
     ::dup2(ends[0], STDIN_FILENO);
     ::dup2(::open(out.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600), STDOUT_FILENO);
     ::dup2(::open(err.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600), STDERR_FILENO);
+    ::signal(SIGPIPE, SIG_DFL);
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // a test that falls takes its programs along
     ::execve(argv[0], argv.data(), envp.data());
     ::_exit(127);
   }
@@ -111,7 +115,7 @@ Beside::~Beside() {
 
 void Beside::say(const std::string& line) const {
   const std::string text = line + "\n";
-  RONDO_CHECK_EQ(::write(input_, text.data(), text.size()), static_cast<ssize_t>(text.size()));
+  if (::write(input_, text.data(), text.size()) < 0) RONDO_CHECK_EQ(errno, EPIPE);  // it has ended
 }
 
 bool Beside::waits_for(const std::string& words, double seconds) const {

@@ -135,6 +135,30 @@ TEST_F(CliTest, AKilledActorsWorkerStartsAgainAndItsLogStays) {
   EXPECT_EQ(home_.list("jobs").at(0)["state"], "ended");
 }
 
+TEST_F(CliTest, ListObjectsCountsWhoKeepsThem) {
+  up(1);
+  const auto program = driver();
+  program->say("lend");
+  EXPECT_TRUE(program->waits_for("lent 4194304", 20)) << program->err();
+  const json lent = home_.list_until("objects", [](const json& rows) {
+    return rows.size() == 1 && rows[0].value("refs", 0) == 2;
+  });
+  ASSERT_EQ(lent.size(), 1u) << lent;
+  EXPECT_EQ(lent[0]["refs"], 2) << "the driver that owns it and the actor";
+  EXPECT_GE(lent[0]["bytes"], 4 << 20);
+  EXPECT_EQ(lent[0]["nodes"], json::array({"n1"}));
+  program->say("back");
+  EXPECT_TRUE(program->waits_for("back", 20)) << program->err();
+  const json back = home_.list_until("objects", [](const json& rows) {
+    return rows.size() == 1 && rows[0].value("refs", 0) == 1;
+  });
+  ASSERT_EQ(back.size(), 1u) << back;
+  EXPECT_EQ(back[0]["refs"], 1);
+  program->say("quit");
+  EXPECT_EQ(program->end(), 0);
+  EXPECT_TRUE(home_.list_until("objects", [](const json& rows) { return rows.empty(); }).empty());
+}
+
 TEST_F(CliTest, AKilledDriverEndsItsJobAndItsWorkers) {
   up(1);
   const auto program = driver();

@@ -3,7 +3,8 @@
 #include <rondo/sim/checkers/checkers.h>
 
 // Who holds a ref reads the value that its maker put there, or a failure in words; it is lost only
-// when its owner died (or, a stored one, the node that had it).
+// when its owner died, or its owner's node was declared dead (or, a stored one, the node that had
+// it).
 
 namespace rondo::sim {
 
@@ -17,6 +18,12 @@ class References final : public Checker {
     dead_.insert(process);
     return {};
   }
+  std::string on_head_says(ProcessId, const core::Message& message) override {
+    if (const auto* view = std::get_if<core::ClusterView>(&message))
+      for (const core::NodeInfo& node : view->nodes)
+        if (!node.alive) dead_nodes_.insert(node.id);
+    return {};
+  }
   std::string on_seen(ProcessId who, ObjectId object, const std::uint64_t* token,
                       const core::Failure* failure) override {
     const std::string what =
@@ -26,7 +33,9 @@ class References final : public Checker {
     if (token != nullptr)
       return *token == made->token ? std::string() : what + "is another value";
     if (failure->text.empty()) return what + "failed without words";
-    if (failure->code == ErrorCode::kObjectLost && !dead_.contains(object.owner))
+    const bool gone = dead_.contains(object.owner) ||
+                      dead_nodes_.contains(checks_.home_of(object.owner));
+    if (failure->code == ErrorCode::kObjectLost && !gone)
       return what + "is lost although its owner lives: " + failure->text;
     return {};
   }
@@ -34,6 +43,7 @@ class References final : public Checker {
  private:
   const Checks& checks_;
   std::set<ProcessId> dead_;
+  std::set<NodeId> dead_nodes_;   // declared so, whether they are or not
 };
 }  // namespace
 

@@ -233,6 +233,34 @@ TEST_F(StoreTest, AWritersDeathFreesItsUnsealedExtentsOnly) {
   store.check_invariants();
 }
 
+// The writer's answer may reach a reader, and the reader's question the node, before the writer's
+// word that the object is sealed.
+TEST_F(StoreTest, AnObjectThatIsAskedForBeforeItIsSealedIsOpenedThen) {
+  const ObjectId object{{10}, 1, 1};
+  const ExtentGrant a = *grant({10}, 65'536);
+  const Place place{{1}, {{2}, "n"}, a.extent, a.generation, 100};
+  const ObjectOpen ask{{50}, object, {{10}, ""}, place, {}};
+  Effects out;
+  store.open(t, {11}, {5}, ask, out);
+  store.send_piece(t, {12}, {{60}, object, {}, 0}, out);   // another node's
+  EXPECT_TRUE(out.list.empty());
+  store.seal(t, {10}, {object, {{10}, ""}, a.extent, a.generation, 100}, out);
+  ASSERT_EQ(out.list.size(), 2u);
+  EXPECT_EQ(std::get<ObjectOpened>(std::get<Send>(out.list[0]).message).place.extent, a.extent);
+  EXPECT_EQ(std::get<ReadChunk>(out.list[1]).extent, a.extent);
+  store.free(t, object, out);
+  out = {};
+  store.open(t, {11}, {5}, ask, out);   // it was freed: nobody waits for it
+  ASSERT_EQ(out.list.size(), 1u);
+  EXPECT_TRUE(std::holds_alternative<ObjectMissing>(std::get<Send>(out.list[0]).message));
+  out = {};
+  store.send_piece(t, {12}, {{61}, {{13}, 1, 1}, {}, 0}, out);   // never sealed
+  EXPECT_TRUE(out.list.empty());
+  store.on_deadline(store.next_deadline(), out);
+  ASSERT_EQ(out.list.size(), 1u);
+  EXPECT_TRUE(std::holds_alternative<ChunkMissing>(std::get<Send>(out.list[0]).message));
+}
+
 TEST(JobFiles, FetchesPiecesInOrderAndOnce) {
   JobFiles files;
   Effects out;

@@ -27,7 +27,7 @@ class ProcessNet {
    public:
     Port(ProcessNet& net, ProcessId self) : net_(net), self_(self) {}
     void learn(const Peer&) override {}
-    void forget(ProcessId) override {}
+    void forget(ProcessId peer) override { forgotten.insert(peer); }
     void send(ProcessId to, const Message& message) override { net_.post(self_, to, message); }
     void call(ProcessId to, const CallHeader& head, ByteView payload,
               std::span<const RefEntry> refs) override {
@@ -57,6 +57,7 @@ class ProcessNet {
     std::vector<RunId> resumed;
     std::deque<CreateActor> births;
     std::string ended;
+    std::set<ProcessId> forgotten;
 
    private:
     ProcessNet& net_;
@@ -197,6 +198,7 @@ class ProcessNet {
   std::function<std::optional<Outcome>(ProcessId, RunId, const Incoming&)> body;
   std::set<LeaseId> waiting;  // WaitBegin seen
   int leases_out = 0;
+  std::vector<ProcessQuery> queries;
   static constexpr ProcessId kNode{1000};
 
  private:
@@ -264,6 +266,7 @@ class ProcessNet {
     if (const auto* m = std::get_if<WatchActor>(&message)) {
       if (where_.contains(m->actor)) post(kNode, from, ActorUpdate{m->request, where_[m->actor]});
     }
+    if (const auto* m = std::get_if<ProcessQuery>(&message)) queries.push_back(*m);
     if (const auto* m = std::get_if<WaitBegin>(&message)) waiting.insert(m->lease);
     if (const auto* m = std::get_if<WaitEnd>(&message)) {
       waiting.erase(m->lease);

@@ -66,6 +66,9 @@ TEST(HoldTable, DeadProcessHoldsNothing) {
   ASSERT_TRUE(other->hold(1, 1).ok());
   ASSERT_TRUE(holds.table->hold(2, 1).ok());
   EXPECT_EQ(holds.scanner.held_keys().size(), 2U);
+  EXPECT_EQ(holds.scanner.holders(1, 1, {}), 1U);
+  EXPECT_EQ(holds.scanner.holders(1, 1, ProcessId{2}), 0U);
+  EXPECT_EQ(holds.scanner.holders(1, 2, {}), 0U);
   holds.scanner.remove(ProcessId{2});
   EXPECT_EQ(holds.scanner.held_keys(), std::vector{HoldPage::key(2, 1)});
 }

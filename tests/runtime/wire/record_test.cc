@@ -29,7 +29,7 @@ Bytes mixture(Prng& prng, int records) {
       case 0: writer.call({.number = prng.next()}, bytes, refs); break;
       case 1: writer.reply({.slot = static_cast<std::uint32_t>(prng.next())}, bytes, refs); break;
       case 2: writer.control(test::random_message(prng, prng.below(test::kMessageKinds))); break;
-      case 3: 
+      case 3:
         writer.introduction(test::random_text(prng, limits::kAddressBytesMax), NodeId{prng.next()});
         break;
     }
