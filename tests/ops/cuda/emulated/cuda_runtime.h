@@ -34,7 +34,8 @@ namespace emulated {
 void barrier();
 std::uint64_t exchange(std::uint64_t mine, int from_lane);   // all of a warp at once
 unsigned ballot(bool vote);
-void run_grid(unsigned blocks, unsigned threads, const std::function<void()>& body);
+using Kernel = void (*)();   // only to tell kernels apart
+void run_grid(Kernel, unsigned blocks, unsigned threads, const std::function<void()>& body);
 void submit(std::function<void()> work);   // now, or into the graph being captured
 }  // namespace emulated
 
@@ -119,7 +120,8 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
                                A... arguments) {
   const unsigned blocks = config->gridDim.x, threads = config->blockDim.x;
   emulated::submit([=, all = std::tuple<P...>(arguments...)] {
-    emulated::run_grid(blocks, threads, [&] { std::apply(kernel, all); });
+    emulated::run_grid(reinterpret_cast<emulated::Kernel>(kernel), blocks, threads,
+                       [&] { std::apply(kernel, all); });
   });
   return cudaSuccess;
 }
