@@ -14,6 +14,7 @@
 #include <cstring>
 #include <functional>
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -330,12 +331,15 @@ int main(int argc, char** argv) {
     return 1;
   }
   std::printf("%s\n", found.gpu->numeric_profile().c_str());
-  measure_roofs(b);
-  optimizers(b);
-  flat_ops(b);
-  row_ops(b);
-  scans(b);
-  layers(b);
+  int failed = 0;
+  for (void (*part)(Bench&) : {measure_roofs, optimizers, flat_ops, row_ops, scans, layers}) {
+    try {
+      part(b);
+    } catch (const std::runtime_error& fault) {
+      std::printf("FAILED: %s\n", fault.what());
+      failed = 1;
+    }
+  }
   if (b.json != nullptr) std::fclose(b.json);
-  return 0;
+  return failed;
 }

@@ -44,11 +44,11 @@ int main(int argc, char** argv) {
   }
   std::printf("%s\n", found.gpu->numeric_profile().c_str());
   gpu_check::Harness h(*found.gpu, options);
-  gpu_check::check_flat(h);
-  gpu_check::check_losses(h);
-  gpu_check::check_rows(h);
-  gpu_check::check_products(h);
-  gpu_check::check_scans(h);
-  gpu_check::check_recurrent(h);
+  h.attempt("flat", [&] { gpu_check::check_flat(h); });
+  h.attempt("losses", [&] { gpu_check::check_losses(h); });
+  h.attempt("rows", [&] { gpu_check::check_rows(h); });
+  h.attempt("products", [&] { gpu_check::check_products(h); });
+  h.attempt("scans", [&] { gpu_check::check_scans(h); });
+  h.attempt("recurrent", [&] { gpu_check::check_recurrent(h); });
   return h.finish();
 }
