@@ -27,7 +27,7 @@ case $mode in
     build
     mkdir -p "${2:?a folder}" || exit
     cp "$programs"/{librondo_ops_cuda.so,ops_cuda_check,ops_cuda_bench} "$2" || exit
-    for library in $(ldd "$programs/ops_cuda_check" | awk '/libtbb|libstdc/ {print $3}'); do
+    for library in $(ldd "$programs/ops_cuda_check" | awk '/libtbb/ {print $3}'); do
       cp -L "$library" "$2" || exit
     done
     exit 0
