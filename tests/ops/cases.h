@@ -108,11 +108,12 @@ void draw(Tensor<T>& to, Shape shape, double bound, std::uint64_t seed, std::uin
 // A layer norm with everything around it.
 template <class T>
 struct RowProblem {
-  explicit RowProblem(const RowCase& c) : rows(c.rows), features(c.features) {
-    draw(x, {rows, features}, 2, 1, 0);
-    draw(weight, {features}, 1, 1, 1);
-    draw(bias, {features}, 1, 1, 2);
-    draw(dy, {rows, features}, 1, 1, 3);
+  explicit RowProblem(const RowCase& c, std::uint64_t seed = 1)
+      : rows(c.rows), features(c.features) {
+    draw(x, {rows, features}, 2, seed, 0);
+    draw(weight, {features}, 1, seed, 1);
+    draw(bias, {features}, 1, seed, 2);
+    draw(dy, {rows, features}, 1, seed, 3);
     for (auto* t : {&y, &dx}) *t = Tensor<T>(x.shape());
     for (auto* t : {&dweight, &dbias}) *t = Tensor<T>(weight.shape());
     for (auto* t : {&mean, &inverse}) *t = Tensor<T>({rows});
@@ -286,14 +287,14 @@ inline std::vector<MinCase> min_cases(bool small) {
 
 template <class T>
 struct MinProblem {
-  explicit MinProblem(const MinCase& c) : spec(c.spec), shape(c.shape) {
+  explicit MinProblem(const MinCase& c, std::uint64_t seed = 1) : spec(c.spec), shape(c.shape) {
     const Dim rows = gate_count(spec.cell) * spec.hidden;
-    draw(weight, {rows, spec.inputs}, 1, 1, 0);
-    draw(bias, {rows}, 1, 1, 1);
-    draw(x, {shape.steps, shape.batch, spec.inputs}, 1, 1, 2);
-    draw(first, {shape.batch, spec.hidden}, 1, 1, 3);
-    draw(dy, {shape.steps, shape.batch, spec.hidden}, 1, 1, 4);
-    draw(dlast, {shape.batch, spec.hidden}, 1, 1, 5);
+    draw(weight, {rows, spec.inputs}, 1, seed, 0);
+    draw(bias, {rows}, 1, seed, 1);
+    draw(x, {shape.steps, shape.batch, spec.inputs}, 1, seed, 2);
+    draw(first, {shape.batch, spec.hidden}, 1, seed, 3);
+    draw(dy, {shape.steps, shape.batch, spec.hidden}, 1, seed, 4);
+    draw(dlast, {shape.batch, spec.hidden}, 1, seed, 5);
     for (auto* t : {&last, &dfirst}) *t = Tensor<T>(first.shape());
     y = Tensor<T>(dy.shape()), dx = Tensor<T>(x.shape());
     dweight = Tensor<T>(weight.shape()), dbias = Tensor<T>(bias.shape());

@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# One command for a machine with a GPU: checks every GPU op against double, times everything,
+# compares with cuDNN. At most 8 minutes; the tables for bench/RESULTS.md come last.
+#
+#   bench/ops/gpu.sh               build in build/gpu (needs the packages of cmake/packages.txt)
+#   bench/ops/gpu.sh --use DIR     no build: the programs that lie in DIR
+#   bench/ops/gpu.sh --pack DIR    on a machine with the packages: build, and put into DIR all that
+#                                  --use needs elsewhere (there: the driver and cuBLASLt)
+#
+# GPU_OUT (default: the folder of the programs) receives check.txt, bench.txt, cudnn.txt.
+# Ends with 0 if the checks hold, 77 without a GPU, else what failed.
+set -u
+root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.." && pwd -P) || exit 5
+mode=${1:-build}
+programs=$root/build/gpu/bin
+
+build() {
+  cmake --preset release -S "$root" -B "$root/build/gpu" -DRONDO_CUDA=ON -DRONDO_ACTORS=OFF \
+    -DRONDO_EXAMPLES=OFF || exit
+  cmake --build "$root/build/gpu" --target rondo_ops_cuda ops_cuda_check ops_cuda_bench || exit
+}
+
+case $mode in
+  build) build ;;
+  --use) programs=$(cd -- "${2:?a folder}" && pwd -P) || exit 2 ;;
+  --pack)
+    build
+    mkdir -p "${2:?a folder}" || exit
+    cp "$programs"/{librondo_ops_cuda.so,ops_cuda_check,ops_cuda_bench} "$2" || exit
+    for library in $(ldd "$programs/ops_cuda_check" | awk '/libtbb/ {print $3}'); do
+      cp -L "$library" "$2" || exit
+    done
+    exit 0
+    ;;
+  *) sed -n '2,12s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
+esac
+
+out=${GPU_OUT:-$programs}
+python=${PYTHON:-python3}
+# cuBLASLt may lie with the toolkit or in Python's packages.
+libraries=$("$python" -c 'import glob, sys
+print(":".join(p for s in sys.path for p in glob.glob(s + "/nvidia/*/lib")))' 2>/dev/null)
+libraries=$programs:/usr/local/cuda/lib64${libraries:+:$libraries}
+export LD_LIBRARY_PATH=$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+
+nvidia-smi --query-gpu=name,driver_version,memory.used --format=csv,noheader 2>/dev/null
+timeout 210 "$programs/ops_cuda_check" 2>&1 | tee "$out/check.txt"
+checked=${PIPESTATUS[0]}
+[ "$checked" -eq 77 ] && exit 77
+timeout 140 "$programs/ops_cuda_bench" --json "$out/times.json" 2>&1 | tee "$out/bench.txt"
+timed=${PIPESTATUS[0]}
+timeout 110 "$python" "$root/bench/ops/compare_cudnn.py" "$out/times.json" 2>&1 |
+  tee "$out/cudnn.txt"
+[ "$checked" -ne 0 ] && exit "$checked"
+exit "$timed"

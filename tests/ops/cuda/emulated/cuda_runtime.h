@@ -1,0 +1,127 @@
+#pragma once
+
+// As much of the CUDA runtime as ops/cuda uses, carried out by this processor, so that the kernels'
+// indices, barriers and formulas are tested on machines without a GPU. Nothing is said about speed.
+//
+// Device memory is host memory (so AddressSanitizer watches every access of a kernel). A block's
+// threads are fibers that take turns at barriers and shuffles; a barrier that not all of a block's
+// threads reach ends the program. Blocks run one after another. Capture records what would run.
+// One host thread.
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <tuple>
+
+#define CUDART_VERSION 13000
+#define __global__
+#define __device__
+#define __host__
+#define __shared__ static   // blocks run one after another
+
+struct dim3 {
+  unsigned x = 1, y = 1, z = 1;
+  dim3() = default;
+  explicit dim3(unsigned size) : x(size) {}
+};
+struct alignas(16) float4 {
+  float x, y, z, w;
+};
+inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
+
+namespace emulated {
+void barrier();
+std::uint64_t exchange(std::uint64_t mine, int from_lane);   // all of a warp at once
+unsigned ballot(bool vote);
+using Kernel = void (*)();   // only to tell kernels apart
+void run_grid(Kernel, unsigned blocks, unsigned threads, const std::function<void()>& body);
+void submit(std::function<void()> work);   // now, or into the graph being captured
+}  // namespace emulated
+
+extern dim3 gridDim, threadIdx, blockIdx;   // of the fiber that runs
+inline void __syncthreads() { emulated::barrier(); }
+
+template <class T>
+T __shfl_xor_sync(unsigned, T v, int d) {
+  static_assert(sizeof(T) <= 8);
+  std::uint64_t bits = 0;
+  std::memcpy(&bits, &v, sizeof v);
+  bits = emulated::exchange(bits, static_cast<int>(threadIdx.x % 32) ^ d);
+  std::memcpy(&v, &bits, sizeof v);
+  return v;
+}
+unsigned __ballot_sync(unsigned, bool vote);
+inline int __popc(unsigned x) { return __builtin_popcount(x); }
+inline unsigned long long atomicMin(unsigned long long* at, unsigned long long v) {
+  const unsigned long long old = *at;
+  if (v < old) *at = v;
+  return old;
+}
+using std::isfinite;
+using std::isnan;
+
+enum cudaError_t {
+  cudaSuccess = 0, cudaErrorInvalidValue = 1, cudaErrorMemoryAllocation = 2,
+  cudaErrorInsufficientDriver = 35, cudaErrorNoDevice = 100
+};
+enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice };
+enum { cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2 };
+enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal = 1 };
+using cudaStream_t = struct EmulatedStream*;
+using cudaEvent_t = struct EmulatedEvent*;
+using cudaGraph_t = struct EmulatedGraph*;
+using cudaGraphExec_t = struct EmulatedGraph*;
+struct cudaDeviceProp {
+  char name[256];
+  int major, minor, multiProcessorCount;
+};
+struct cudaLaunchConfig_t {
+  dim3 gridDim, blockDim;
+  std::size_t dynamicSmemBytes = 0;
+  cudaStream_t stream = nullptr;
+};
+
+const char* cudaGetErrorString(cudaError_t);
+const char* cudaGetErrorName(cudaError_t);
+cudaError_t cudaGetLastError();
+cudaError_t cudaGetDeviceCount(int*);
+cudaError_t cudaSetDevice(int);
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp*, int);
+cudaError_t cudaDriverGetVersion(int*);
+cudaError_t cudaRuntimeGetVersion(int*);
+cudaError_t cudaMalloc(void**, std::size_t);
+cudaError_t cudaFree(void*);
+cudaError_t cudaMemGetInfo(std::size_t*, std::size_t*);
+cudaError_t cudaMemcpyAsync(void*, const void*, std::size_t, cudaMemcpyKind, cudaStream_t);
+cudaError_t cudaMemsetAsync(void*, int, std::size_t, cudaStream_t);
+cudaError_t cudaMemset2DAsync(void*, std::size_t pitch, int, std::size_t width, std::size_t height,
+                              cudaStream_t);
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t*, unsigned);
+cudaError_t cudaStreamDestroy(cudaStream_t);
+cudaError_t cudaStreamSynchronize(cudaStream_t);
+cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned);
+cudaError_t cudaStreamBeginCapture(cudaStream_t, cudaStreamCaptureMode);
+cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t*);
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t*, cudaGraph_t, unsigned long long);
+cudaError_t cudaGraphLaunch(cudaGraphExec_t, cudaStream_t);
+cudaError_t cudaGraphDestroy(cudaGraph_t);
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t);
+cudaError_t cudaEventCreate(cudaEvent_t*);
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t*, unsigned);
+cudaError_t cudaEventDestroy(cudaEvent_t);
+cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t);
+cudaError_t cudaEventSynchronize(cudaEvent_t);
+cudaError_t cudaEventElapsedTime(float*, cudaEvent_t, cudaEvent_t);
+
+// The arguments are copied at the launch, as on a device.
+template <class... P, class... A>
+cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(P...),
+                               A... arguments) {
+  const unsigned blocks = config->gridDim.x, threads = config->blockDim.x;
+  emulated::submit([=, all = std::tuple<P...>(arguments...)] {
+    emulated::run_grid(reinterpret_cast<emulated::Kernel>(kernel), blocks, threads,
+                       [&] { std::apply(kernel, all); });
+  });
+  return cudaSuccess;
+}

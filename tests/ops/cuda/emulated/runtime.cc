@@ -1,0 +1,210 @@
+// The runtime's calls and the products, on host memory.
+
+#include <chrono>
+#include <cstdlib>
+#include <memory>
+#include <vector>
+
+#include "cublasLt.h"
+#include "cuda_bf16.h"
+#include "cuda_runtime.h"
+
+struct EmulatedStream {};
+struct EmulatedEvent {
+  std::chrono::steady_clock::time_point at;
+};
+struct EmulatedGraph {
+  std::vector<std::function<void()>> work;
+};
+struct EmulatedLt {};
+struct EmulatedPreference {};
+struct EmulatedOperation {
+  cublasComputeType_t compute;
+  cublasOperation_t transposed[2] = {CUBLAS_OP_N, CUBLAS_OP_N};
+};
+struct EmulatedLayout {
+  cudaDataType_t type;
+  std::int64_t rows, columns, stride;
+};
+
+namespace {
+std::unique_ptr<EmulatedGraph> captured;
+
+// RONDO_EMULATED_GPU names what goes wrong: none, old, full.
+bool told(const char* what) {
+  const char* text = std::getenv("RONDO_EMULATED_GPU");
+  return text != nullptr && std::strcmp(text, what) == 0;
+}
+
+float value(const EmulatedLayout& m, const void* base, std::int64_t row, std::int64_t column) {
+  const std::int64_t at = row + column * m.stride;
+  if (m.type == CUDA_R_32F) return static_cast<const float*>(base)[at];
+  return __bfloat162float(static_cast<const __nv_bfloat16*>(base)[at]);
+}
+}  // namespace
+
+void emulated::submit(std::function<void()> work) {
+  if (captured != nullptr) {
+    captured->work.push_back(std::move(work));
+  } else {
+    work();
+  }
+}
+
+const char* cudaGetErrorString(cudaError_t) { return "emulated"; }
+const char* cudaGetErrorName(cudaError_t) { return "emulated"; }
+cudaError_t cudaGetLastError() { return cudaSuccess; }
+cudaError_t cudaGetDeviceCount(int* count) {
+  *count = told("none") ? 0 : 1;
+  return *count == 0 ? cudaErrorNoDevice : cudaSuccess;
+}
+cudaError_t cudaSetDevice(int) { return cudaSuccess; }
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int) {
+  *p = {"emulated GPU", told("old") ? 7 : 9, 0, 2};
+  return cudaSuccess;
+}
+cudaError_t cudaDriverGetVersion(int* v) { return *v = 0, cudaSuccess; }
+cudaError_t cudaRuntimeGetVersion(int* v) { return *v = 0, cudaSuccess; }
+cudaError_t cudaMalloc(void** out, std::size_t bytes) {
+  if (told("full")) return cudaErrorMemoryAllocation;
+  if (posix_memalign(out, 256, bytes) != 0) return cudaErrorMemoryAllocation;
+  std::memset(*out, 0xff, bytes);   // what nobody wrote reads as NaN
+  return cudaSuccess;
+}
+cudaError_t cudaFree(void* p) { return std::free(p), cudaSuccess; }
+cudaError_t cudaMemGetInfo(std::size_t* free_bytes, std::size_t* all) {
+  *free_bytes = 0, *all = std::size_t{1} << 30;
+  return cudaSuccess;
+}
+cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t n, cudaMemcpyKind,
+                            cudaStream_t) {
+  emulated::submit([=] { std::memcpy(to, from, n); });
+  return cudaSuccess;
+}
+cudaError_t cudaMemsetAsync(void* to, int byte, std::size_t n, cudaStream_t) {
+  emulated::submit([=] { std::memset(to, byte, n); });
+  return cudaSuccess;
+}
+cudaError_t cudaMemset2DAsync(void* to, std::size_t pitch, int byte, std::size_t width,
+                              std::size_t height, cudaStream_t) {
+  if (width > pitch) return cudaErrorInvalidValue;
+  emulated::submit([=] {
+    for (std::size_t y = 0; y < height; ++y)
+      std::memset(static_cast<char*>(to) + y * pitch, byte, width);
+  });
+  return cudaSuccess;
+}
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* s, unsigned) {
+  return *s = new EmulatedStream, cudaSuccess;
+}
+cudaError_t cudaStreamDestroy(cudaStream_t s) { return delete s, cudaSuccess; }
+cudaError_t cudaStreamSynchronize(cudaStream_t) {
+  return captured == nullptr ? cudaSuccess : cudaErrorInvalidValue;   // not inside a capture
+}
+cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) { return cudaSuccess; }
+cudaError_t cudaStreamBeginCapture(cudaStream_t, cudaStreamCaptureMode) {
+  captured = std::make_unique<EmulatedGraph>();
+  return cudaSuccess;
+}
+cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t* graph) {
+  return *graph = captured.release(), cudaSuccess;
+}
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t* out, cudaGraph_t graph, unsigned long long) {
+  return *out = new EmulatedGraph(*graph), cudaSuccess;
+}
+cudaError_t cudaGraphLaunch(cudaGraphExec_t graph, cudaStream_t) {
+  for (const auto& work : graph->work) emulated::submit(work);
+  return cudaSuccess;
+}
+cudaError_t cudaGraphDestroy(cudaGraph_t graph) { return delete graph, cudaSuccess; }
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graph) { return delete graph, cudaSuccess; }
+cudaError_t cudaEventCreate(cudaEvent_t* e) { return *e = new EmulatedEvent, cudaSuccess; }
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* e, unsigned) { return cudaEventCreate(e); }
+cudaError_t cudaEventDestroy(cudaEvent_t e) { return delete e, cudaSuccess; }
+cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t) {
+  return e->at = std::chrono::steady_clock::now(), cudaSuccess;
+}
+cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaSuccess; }
+cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t a, cudaEvent_t b) {
+  *ms = std::chrono::duration<float, std::milli>(b->at - a->at).count();
+  return cudaSuccess;
+}
+
+const char* cublasLtGetStatusName(cublasStatus_t) { return "emulated"; }
+std::size_t cublasLtGetVersion() { return 0; }
+cublasStatus_t cublasLtCreate(cublasLtHandle_t* h) {
+  return *h = new EmulatedLt, CUBLAS_STATUS_SUCCESS;
+}
+cublasStatus_t cublasLtDestroy(cublasLtHandle_t h) { return delete h, CUBLAS_STATUS_SUCCESS; }
+cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t* d, cublasComputeType_t compute,
+                                        cudaDataType_t) {
+  return *d = new EmulatedOperation{compute}, CUBLAS_STATUS_SUCCESS;
+}
+cublasStatus_t cublasLtMatmulDescDestroy(cublasLtMatmulDesc_t d) {
+  return delete d, CUBLAS_STATUS_SUCCESS;
+}
+cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t d,
+                                              cublasLtMatmulDescAttributes_t which,
+                                              const void* from, std::size_t bytes) {
+  if (bytes != sizeof(cublasOperation_t)) return CUBLAS_STATUS_INVALID_VALUE;
+  std::memcpy(&d->transposed[which], from, bytes);
+  return CUBLAS_STATUS_SUCCESS;
+}
+cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t* m, cudaDataType_t type,
+                                          std::uint64_t rows, std::uint64_t columns,
+                                          std::int64_t stride) {
+  if (stride < static_cast<std::int64_t>(rows)) return CUBLAS_STATUS_INVALID_VALUE;
+  *m = new EmulatedLayout{type, static_cast<std::int64_t>(rows),
+                          static_cast<std::int64_t>(columns), stride};
+  return CUBLAS_STATUS_SUCCESS;
+}
+cublasStatus_t cublasLtMatrixLayoutDestroy(cublasLtMatrixLayout_t m) {
+  return delete m, CUBLAS_STATUS_SUCCESS;
+}
+cublasStatus_t cublasLtMatmulPreferenceCreate(cublasLtMatmulPreference_t* p) {
+  return *p = new EmulatedPreference, CUBLAS_STATUS_SUCCESS;
+}
+cublasStatus_t cublasLtMatmulPreferenceDestroy(cublasLtMatmulPreference_t p) {
+  return delete p, CUBLAS_STATUS_SUCCESS;
+}
+cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t,
+                                                    cublasLtMatmulPreferenceAttributes_t which,
+                                                    const void*, std::size_t bytes) {
+  const std::size_t wanted = which == CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES ? 8 : 4;
+  return bytes == wanted ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_INVALID_VALUE;
+}
+cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t,
+                                              cublasLtMatrixLayout_t, cublasLtMatrixLayout_t,
+                                              cublasLtMatrixLayout_t, cublasLtMatrixLayout_t,
+                                              cublasLtMatmulPreference_t, int,
+                                              cublasLtMatmulHeuristicResult_t*, int* count) {
+  return *count = 1, CUBLAS_STATUS_SUCCESS;
+}
+cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t operation, const void* alpha,
+                              const void* a, cublasLtMatrixLayout_t a_layout, const void* b,
+                              cublasLtMatrixLayout_t b_layout, const void* beta, const void*,
+                              cublasLtMatrixLayout_t, void* d, cublasLtMatrixLayout_t d_layout,
+                              const cublasLtMatmulAlgo_t*, void*, std::size_t, cudaStream_t) {
+  const EmulatedLayout am = *a_layout, bm = *b_layout, dm = *d_layout;
+  const bool at = operation->transposed[0] == CUBLAS_OP_T;
+  const bool bt = operation->transposed[1] == CUBLAS_OP_T;
+  const std::int64_t depth = at ? am.rows : am.columns;
+  if ((at ? am.columns : am.rows) != dm.rows || (bt ? bm.rows : bm.columns) != dm.columns ||
+      (bt ? bm.columns : bm.rows) != depth)
+    return CUBLAS_STATUS_INVALID_VALUE;
+  const float scale = *static_cast<const float*>(alpha), keep = *static_cast<const float*>(beta);
+  emulated::submit([=] {
+    for (std::int64_t j = 0; j < dm.columns; ++j) {
+      for (std::int64_t i = 0; i < dm.rows; ++i) {
+        double sum = 0;
+        for (std::int64_t k = 0; k < depth; ++k)
+          sum += static_cast<double>(at ? value(am, a, k, i) : value(am, a, i, k)) *
+                 static_cast<double>(bt ? value(bm, b, j, k) : value(bm, b, k, j));
+        float& to = static_cast<float*>(d)[i + j * dm.stride];
+        to = keep == 0 ? scale * static_cast<float>(sum) : scale * static_cast<float>(sum) +
+                                                               keep * to;
+      }
+    }
+  });
+  return CUBLAS_STATUS_SUCCESS;
+}
