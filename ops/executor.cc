@@ -1,15 +1,17 @@
 #include <rondo/ops/executor.h>
 
 #include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <thread>
 
 #include <tbb/info.h>
-#include <tbb/parallel_for.h>
 #include <tbb/task_arena.h>
 
 #include <rondo/ops/check.h>
 
 // ThreadSanitizer cannot see how TBB, which is not built for it, orders its tasks: this file is
-// built without it (CMakeLists.txt) and says by hand what TBB promises.
+// built without it (CMakeLists.txt) and says by hand what a run promises.
 #ifdef RONDO_TSAN
 extern "C" void __tsan_acquire(void*);
 extern "C" void __tsan_release(void*);
@@ -19,11 +21,98 @@ static void __tsan_release(void*) {}
 #endif
 
 namespace rondo::ops {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// A helper that has nothing to do first spins, then lets other threads of the machine run between
+// its looks, then leaves. A layer's pass is a row of short runs: they find the helper awake.
+constexpr auto kSpin = std::chrono::microseconds(50);
+constexpr auto kStay = std::chrono::microseconds(1000);
+
+// TBB has few threads: a helper that only waits makes room for another executor's.
+std::atomic<int> asked_for{0};
+
+void relax() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#else
+  std::this_thread::yield();
+#endif
+}
+
+// One wait: pauses at first, yields later.
+class Patience {
+ public:
+  // False once `limit` has passed.
+  bool wait(Clock::duration limit) {
+    relax();
+    if (++looks_ % 16 != 0) return true;
+    const auto waited = Clock::now() - start_;
+    if (waited > kSpin) std::this_thread::yield();
+    return waited < limit;
+  }
+
+ private:
+  Clock::time_point start_ = Clock::now();
+  int looks_ = 0;
+};
+
+}  // namespace
+
+// A run and its helpers, which may outlive the executor: they share it.
+struct Executor::Crew {
+  void (*call)(const void*, int) = nullptr;
+  const void* body = nullptr;
+  int parts = 0;
+  std::atomic<int> unclaimed{0};   // written last: claiming a part makes the rest visible
+  std::atomic<int> finished{0};
+  std::atomic<int> helpers{0};     // that are here or on their way
+  std::atomic<bool> over{false};
+  std::atomic<bool> in_run{false};
+
+  // A part is claimed by taking one from `unclaimed`, whoever's run it now belongs to; a run does
+  // not end, and so its fields do not change, before its claimed parts are finished.
+  bool work() {
+    int left = unclaimed.load(std::memory_order_acquire);
+    while (left > 0) {
+      if (!unclaimed.compare_exchange_weak(left, left - 1, std::memory_order_acq_rel)) continue;
+      __tsan_acquire(this);
+      call(body, parts - left);
+      __tsan_release(&finished);
+      finished.fetch_add(1, std::memory_order_release);
+      return true;
+    }
+    return false;
+  }
+
+  void help() {
+    asked_for.fetch_sub(1, std::memory_order_relaxed);
+    while (true) {
+      Patience patience;
+      while (!over.load(std::memory_order_relaxed)) {
+        if (work()) {
+          patience = Patience();
+        } else if (asked_for.load(std::memory_order_relaxed) > 0 || !patience.wait(kStay)) {
+          break;
+        }
+      }
+      // Whoever publishes a run looks at `helpers` afterwards: one of the two sees the other.
+      helpers.fetch_sub(1);
+      if (over || unclaimed.load() == 0) return;
+      helpers.fetch_add(1);
+    }
+  }
+};
 
 struct Executor::Arena {
   // More slots than TBB has threads would only earn a warning on stderr.
-  explicit Arena(int threads) : slots(std::min(threads, tbb::info::default_concurrency())) {}
+  explicit Arena(int threads)
+      : helpers(std::min(threads, tbb::info::default_concurrency()) - 1), slots(helpers + 1) {}
+  ~Arena() { crew->over = true; }
+  int helpers;
   tbb::task_arena slots;
+  std::shared_ptr<Crew> crew = std::make_shared<Crew>();
 };
 
 Executor::Executor(int threads) : threads_(threads) {
@@ -34,20 +123,28 @@ Executor::Executor(int threads) : threads_(threads) {
 Executor::~Executor() = default;
 
 void Executor::run_erased(int parts, void (*call)(const void*, int), const void* body) const {
-  char begun = 0;
-  char ended = 0;
-  __tsan_release(&begun);
-  arena_->slots.execute([&] {
-    tbb::parallel_for(
-        tbb::blocked_range<int>(0, parts, 1),
-        [&](const tbb::blocked_range<int>& range) {
-          __tsan_acquire(&begun);
-          for (int part = range.begin(); part != range.end(); ++part) call(body, part);
-          __tsan_release(&ended);
-        },
-        tbb::simple_partitioner());
-  });
-  __tsan_acquire(&ended);
+  Crew& crew = *arena_->crew;
+  if (arena_->helpers == 0 || crew.in_run.exchange(true)) {   // a run inside a run
+    for (int part = 0; part < parts; ++part) call(body, part);
+    return;
+  }
+  crew.call = call;
+  crew.body = body;
+  crew.parts = parts;
+  crew.finished.store(0, std::memory_order_relaxed);
+  __tsan_release(&crew);
+  crew.unclaimed.store(parts);
+  while (crew.helpers.load() < std::min(arena_->helpers, parts - 1)) {
+    crew.helpers.fetch_add(1);
+    asked_for.fetch_add(1, std::memory_order_relaxed);
+    arena_->slots.enqueue([crew = arena_->crew] { crew->help(); });
+  }
+  while (crew.work()) {
+  }
+  Patience patience;
+  while (crew.finished.load(std::memory_order_acquire) < parts) patience.wait(kStay);
+  __tsan_acquire(&crew.finished);
+  crew.in_run = false;
 }
 
 }  // namespace rondo::ops

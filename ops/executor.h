@@ -4,11 +4,12 @@
 
 // Executor: the threads that an op may use, lent by the caller.
 //
-// One thread means: run in place, TBB is never touched. More: a TBB arena of that many slots, of
-// which the calling thread takes one; it stays warm between calls. Bits never depend on it: an op
-// cuts its work into parts by shape, parts write disjoint rows or columns and never wait for one
-// another (TBB promises no concurrency, so a part that waits for another may hang).
-// One call at a time on one Executor. A part must not throw.
+// One thread means: run in place, TBB is never touched. More: the calling thread takes parts one
+// after another, and so do helpers, threads of a TBB arena. Helpers that find nothing to do wait a
+// millisecond for the next run before they leave, because waking a thread costs more than many a
+// run. A run never waits for a helper that has not begun. Bits never depend on it: an op cuts its
+// work into parts by shape, parts write disjoint rows or columns and never wait for one another.
+// One call at a time on one Executor; a run inside a part runs in place. A part must not throw.
 
 namespace rondo::ops {
 
@@ -33,6 +34,7 @@ class Executor {
 
  private:
   struct Arena;
+  struct Crew;
   void run_erased(int parts, void (*call)(const void*, int), const void* body) const;
   int threads_;
   std::unique_ptr<Arena> arena_;

@@ -46,8 +46,9 @@ void RecurrentLayer<T>::Impl::prepare_backward(const Lengths& lengths) {
     dx_shape.ldc = std::max(g.inputs, kTile);
     dx_kernel.reset(dx_shape);
   }
-  prepare_gradient(recurrent_grad, g.recurrent_columns, g.state, rows, lengths.equal());
-  if (!spec.ids) prepare_gradient(input_grad, g.input_columns, g.inputs, rows, lengths.equal());
+  prepare_operands(lengths);
+  prepare_gradient(recurrent_grad, g.recurrent_columns, h_stride, rows, lengths.equal());
+  if (!spec.ids) prepare_gradient(input_grad, g.input_columns, x_stride, rows, lengths.equal());
 }
 
 // With a projection: the whole gradient of h, then through w_hr to that of o·tanh c.
@@ -87,6 +88,7 @@ void RecurrentLayer<T>::Impl::backward_rows(const Backward& b, Storage& s, Dim f
     const Dim rows = std::min(places, l.count(t) - first_row);
     if (rows <= 0) continue;   // nobody here runs as long
     const Dim row = l.at(t) + first_row, before = l.before(t) + first_row;
+    copy_operands(b, s, row, before, rows);
     if (projection) project_back(b, s, row, first_row, rows);
     for (Dim p = 0; p < g.panels; ++p) {
       const Dim unit = p * g.units;

@@ -74,14 +74,16 @@ struct RecurrentLayer<T>::Impl {
   void gather(const std::int32_t* ids, Dim rows, Dim panel, T* tiles) const;
 
   void prepare_backward(const Lengths&);
-  void prepare_gradient(Gradient&, Dim columns, Dim width, Dim rows, bool equal) const;
+  void prepare_gradient(Gradient&, Dim columns, Dim stride, Dim rows, bool equal) const;
   // What meets the gradient tiles, row by row: in packed order if lengths are equal, else in the
-  // order of groups.
+  // order of groups. Read where it lies, or from copies that backward_rows makes (copy_operands).
   struct Operands {
-    const T *x = nullptr, *h = nullptr;
+    const T *x = nullptr, *h = nullptr;   // rows of x_stride and h_stride
     const std::int32_t* ids = nullptr;
   };
-  Operands operands(const Backward&, const Storage&);
+  void prepare_operands(const Lengths&);
+  void copy_operands(const Backward&, const Storage&, Dim row, Dim before, Dim rows);
+  Operands operands(const Backward&, const Storage&) const;
   void backward_rows(const Backward&, Storage&, Dim first_row, Dim rows);
   void project_back(const Backward&, Storage&, Dim row, Dim first_row, Dim rows);
   void input_gradient(const Storage&, View<T> dx) const;
@@ -117,10 +119,12 @@ struct RecurrentLayer<T>::Impl {
   Tensor<T> sums;              // [parts][scratch()]: [max(I,S)][64], and more if lengths differ
   Tensor<T> dh_all, raw_dh, no_dh;   // [R,S], [N,H], [N,64] zeros: with a projection
   Tensor<T> dw_hr, db_hr;      // [S,H], [S]
-  // If lengths differ: what belongs to packed rows, in the order of groups (see lengths.h).
-  std::vector<Dim> grouped;                   // packed rows
-  Tensor<T> grouped_x, grouped_h;             // [R,I]; [R,S]: h before each row
-  Tensor<std::int32_t> grouped_ids;           // [R]
+  // If lengths differ: packed rows in the order of groups (see lengths.h), and the inverse.
+  std::vector<Dim> grouped, place_in_groups;
+  bool copy_x = false, copy_h = false;
+  Dim x_stride = 0, h_stride = 0;
+  Tensor<T> x_copy, h_copy;                   // [R,x_stride]; [R,h_stride]: h before each row
+  Tensor<std::int32_t> ids_copy;              // [R]
   std::vector<std::uint64_t> in_a, in_b, rec_a, rec_b;   // offsets of the batched products
   Dim part_scratch = 0;        // elements of `sums` for each part
 

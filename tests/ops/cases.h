@@ -79,6 +79,7 @@ inline std::vector<RecurrentCase> bench_cases() {
     all.push_back({cell_name(cell) + "_h128_n50", {cell, 128, 128, false}, {50, 50}});
     all.push_back({cell_name(cell) + "_h256_n32", {cell, 256, 256, false}, {64, 32}});
     all.push_back({cell_name(cell) + "_h512_n64", {cell, 512, 512, false}, {64, 64}});
+    all.push_back({cell_name(cell) + "_h1024_n64", {cell, 1024, 1024, false}, {64, 64}});
   }
   return all;
 }
