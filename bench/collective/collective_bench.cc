@@ -1,0 +1,156 @@
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <string>
+#include <vector>
+
+#include <rondo/actors/collective/shm_collective.h>
+#include <rondo/base/check.h>
+
+// collective_bench [--rounds N] [--fresh]: two processes sum float32 of several sizes, and beside
+// it one memcpy of the same bytes, in turns. One line a size and way: `way bytes microseconds`,
+// the median over the rounds of a round's mean; bench/collective/compare.py reads them.
+//
+// shm: gradients and result in shared memory. shm-private: copied in and out. `--fresh`: every rank
+// writes its gradients anew before each sum (not timed), so that they must cross between the
+// cores; by default they stay as they are, as in the peers' own benchmarks.
+
+namespace {
+
+using namespace rondo;
+using namespace rondo::collective;
+using Clock = std::chrono::steady_clock;
+
+const std::vector<std::size_t> kSizes = {1024,       4096,        65536,        262144,
+                                         1048576,    4194304,     16777216,     67108864};
+
+struct Options {
+  int rounds = 7;
+  bool fresh = false;
+};
+
+double median(std::vector<double> values) {
+  std::nth_element(values.begin(), values.begin() + values.size() / 2, values.end());
+  return values[values.size() / 2];
+}
+
+int times_for(std::size_t bytes) {
+  return static_cast<int>(std::clamp<std::size_t>((std::size_t{24} << 20) / bytes, 3, 2000));
+}
+
+// Microseconds a call.
+template <class Call, class Prepare>
+double timed(int times, Prepare prepare, Call call) {
+  Clock::duration spent{};
+  for (int i = 0; i < times; ++i) {
+    prepare();
+    const auto began = Clock::now();
+    call();
+    spent += Clock::now() - began;
+  }
+  return std::chrono::duration<double, std::micro>(spent).count() / times;
+}
+
+// One clock reading a round: a reading costs as much as a small sum.
+template <class Call>
+double timed_together(int times, Call call) {
+  const auto began = Clock::now();
+  for (int i = 0; i < times; ++i) call();
+  return std::chrono::duration<double, std::micro>(Clock::now() - began).count() / times;
+}
+
+void must(const Result<void>& result) {
+  if (result) return;
+  std::fprintf(stderr, "collective_bench: %s\n", result.error().what());
+  std::_Exit(1);
+}
+
+struct Buffers {
+  ShmCollective::Shared<float> shared;
+  std::vector<float> in, out, copy;
+};
+
+void measure(Collective& group, Buffers& at, std::size_t bytes, const Options& options,
+             std::map<std::string, std::vector<double>>& times) {
+  const std::size_t count = bytes / sizeof(float);
+  const int n = times_for(bytes);
+  const auto sum = [&](std::span<float> in, std::span<float> out) {
+    must(group.all_reduce(std::span<const float>(in.first(count)), out.first(count)));
+  };
+  const auto measure_one = [&](const char* way, std::span<float> in, std::span<float> out) {
+    const auto call = [&] { sum(in, out); };
+    const auto write = [&] {
+      std::fill_n(in.begin(), count, 1.5F);
+      must(group.barrier());
+    };
+    call();
+    must(group.barrier());
+    times[way].push_back(options.fresh ? timed(n, write, call) : timed_together(n, call));
+  };
+  // The copy runs on one rank while the other waits, asleep: the machine is as quiet as it gets.
+  if (group.member().rank == 0) {
+    const auto copy = [&] {
+      std::memcpy(at.copy.data(), at.in.data(), bytes);
+      asm volatile("" : : "r"(at.copy.data()) : "memory");
+    };
+    copy();
+    times["memcpy"].push_back(timed_together(n, copy));
+  }
+  must(group.barrier());
+  measure_one("shm", at.shared.mine, at.shared.result);
+  measure_one("shm-private", at.in, at.out);
+}
+
+int run_rank(int rank, ShmHandle handle, std::size_t arena, const Options& options) {
+  auto joined = ShmCollective::join({rank, 2, Incarnation{1}}, {handle, arena});
+  if (!joined) must(joined.error());
+  Collective& group = *joined.value();
+  const std::size_t most = kSizes.back() / sizeof(float);
+  auto shared = joined.value()->allocate<float>(most);
+  if (!shared) must(shared.error());
+  Buffers at{shared.value(), std::vector<float>(most, 1.0F), std::vector<float>(most),
+             std::vector<float>(most)};
+  std::fill(at.shared.mine.begin(), at.shared.mine.end(), 1.0F);
+  for (const std::size_t bytes : kSizes) {
+    std::map<std::string, std::vector<double>> times;
+    for (int round = 0; round < options.rounds; ++round)
+      measure(group, at, bytes, options, times);
+    if (rank != 0) continue;
+    for (const auto& [way, values] : times)
+      std::printf("%s %zu %.3f\n", way.c_str(), bytes, median(values));
+    std::fflush(stdout);
+  }
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Options options;
+  for (int i = 1; i < argc; ++i) {
+    const std::string flag = argv[i];
+    if (flag == "--fresh") options.fresh = true;
+    else if (flag == "--rounds" && i + 1 < argc) options.rounds = std::atoi(argv[++i]);
+    else {
+      std::fprintf(stderr, "usage: collective_bench [--rounds N] [--fresh]\n");
+      return 2;
+    }
+  }
+  const std::size_t arena = kSizes.back();
+  auto fd = ShmSegment::make({2, Incarnation{1}, arena});
+  if (!fd) must(fd.error());
+  const ShmHandle handle{::getpid(), fd.value().get()};
+  const pid_t child = ::fork();
+  if (child == 0) std::_Exit(run_rank(1, handle, arena, options));
+  const int code = run_rank(0, handle, arena, options);
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  return code != 0 || status != 0 ? 1 : 0;
+}

@@ -1,0 +1,140 @@
+#include <rondo/actors/collective/zmq_collective.h>
+
+#include <sys/wait.h>
+
+#include <chrono>
+#include <csignal>
+#include <cstring>
+
+#include <gtest/gtest.h>
+
+#include "ranks.h"
+
+namespace rondo::collective {
+namespace {
+
+#if defined(__SANITIZE_THREAD__)
+constexpr bool kForks = false;   // ThreadSanitizer does not follow a fork of its threads
+#else
+constexpr bool kForks = true;
+#endif
+
+std::unique_ptr<ZmqPost> must_bind(const std::string& address) {
+  auto post = ZmqPost::bind(address);
+  EXPECT_TRUE(post) << post.error().what();
+  return std::move(post).value();
+}
+
+TEST(ZmqCollectiveTest, TheBitsDoNotDependOnTheRingsPieces) {
+  constexpr std::size_t kCount = 30'011;
+  for (const std::size_t chunk : {std::size_t{64}, std::size_t{4096}, std::size_t{512} << 10}) {
+    Group group = zmq_group({.size = 4}, Route::kBySize, chunk);
+    on_threads(4, [&](int rank) {
+      auto data = values_of<double>(rank, kCount);
+      ASSERT_TRUE(group[static_cast<std::size_t>(rank)]->all_reduce(std::span<const double>(data),
+                                                                    std::span<double>(data)));
+      const auto sum = tree_sum<double>(4, kCount);
+      EXPECT_EQ(std::memcmp(data.data(), sum.data(), kCount * sizeof(double)), 0);
+    });
+  }
+}
+
+// Rank 0 stays, rank 1 is born again at the same address; what the old one sent late is dropped.
+TEST(ZmqCollectiveTest, FramesOfAnOlderIncarnationOrAnotherGroupAreDropped) {
+  const Folder folder;
+  const std::string zero = "ipc://" + folder.path() + "/0";
+  const std::string one = "ipc://" + folder.path() + "/1";
+  const auto join = [&](int rank, std::uint64_t incarnation, std::uint64_t key) {
+    auto joined = ZmqCollective::join(
+        must_bind(rank == 0 ? zero : one + std::to_string(incarnation) + std::to_string(key)),
+        {rank, 2, Incarnation{incarnation}, milliseconds(300)},
+        {.key = key, .addresses = {zero, one + std::to_string(incarnation) + std::to_string(key)}});
+    EXPECT_TRUE(joined);
+    return std::move(joined).value();
+  };
+  auto newer = join(0, 2, 7);
+  std::vector<float> data(5000, 1.0F);
+  const auto send_in_vain = [&](std::unique_ptr<ZmqCollective> old) {
+    EXPECT_FALSE(old->all_reduce(std::span<const float>(data), std::span<float>(data)));
+  };
+  send_in_vain(join(1, 1, 7));
+  send_in_vain(join(1, 2, 8));
+  auto fits = join(1, 2, 7);
+  on_threads(2, [&](int rank) {
+    ZmqCollective& self = rank == 0 ? *newer : *fits;
+    auto mine = values_of<float>(rank, 3000);
+    const auto done = self.all_reduce(std::span<const float>(mine), std::span<float>(mine));
+    ASSERT_TRUE(done) << done.error().what();
+    EXPECT_EQ(std::memcmp(mine.data(), tree_sum<float>(2, 3000).data(), 3000 * sizeof(float)), 0);
+  });
+  EXPECT_GE(newer->dropped(), 2U);
+}
+
+TEST(ZmqCollectiveTest, ARankThatIsBehindLearnsThatItsIncarnationIsOver) {
+  std::vector<std::unique_ptr<ZmqPost>> posts;
+  ZmqCollective::Options options{.key = 7};
+  for (int rank = 0; rank < 2; ++rank) {
+    posts.push_back(must_bind("tcp://127.0.0.1:*"));
+    options.addresses.push_back(posts.back()->address());
+  }
+  on_threads(2, [&](int rank) {
+    const auto at = static_cast<std::size_t>(rank);
+    auto joined = ZmqCollective::join(std::move(posts[at]),
+                                      {rank, 2, Incarnation{at + 4}, seconds(2)}, options);
+    ASSERT_TRUE(joined);
+    const auto done = joined.value()->barrier();
+    ASSERT_FALSE(done);
+    if (rank == 0) {
+      EXPECT_EQ(done.error().code(), ErrorCode::kCancelled);
+      EXPECT_NE(std::string(done.error().what()).find("rank 1 is already at incarnation 5"),
+                std::string::npos)
+          << done.error().what();
+    }
+  });
+}
+
+TEST(ZmqCollectiveTest, AddressesOnANetworkAreRefusedInWords) {
+  const auto post = ZmqPost::bind("tcp://0.0.0.0:5555");
+  ASSERT_FALSE(post);
+  EXPECT_EQ(post.error().code(), ErrorCode::kInvalid);
+  const auto joined = ZmqCollective::join(must_bind("tcp://127.0.0.1:*"), {0, 2, Incarnation{1}},
+                                          {.addresses = {"tcp://127.0.0.1:1"}});
+  ASSERT_FALSE(joined);
+  EXPECT_NE(std::string(joined.error().what()).find("2 ranks came with 1 addresses"),
+            std::string::npos);
+}
+
+// The context must be made after the fork, so every process binds its own.
+TEST(ZmqCollectiveTest, AKilledRankEndsTheOthersWithinTheTimeout) {
+  if (!kForks) GTEST_SKIP() << "processes are forked: not under ThreadSanitizer";
+  const Folder folder;
+  std::vector<std::string> addresses;
+  for (int rank = 0; rank < 3; ++rank)
+    addresses.push_back("ipc://" + folder.path() + "/" + std::to_string(rank));
+  const auto began = std::chrono::steady_clock::now();
+  const auto statuses = on_processes(3, [&](int rank) {
+    auto post = ZmqPost::bind(addresses[static_cast<std::size_t>(rank)]);
+    if (!post) return 1;
+    auto joined =
+        ZmqCollective::join(std::move(post).value(), {rank, 3, Incarnation{1}, seconds(2)},
+                            {.key = 7, .addresses = addresses});
+    if (!joined) return 1;
+    std::vector<float> data(100'000, 1.0F);
+    for (int call = 0; call < 1'000'000; ++call) {
+      if (rank == 1 && call == 20) ::raise(SIGKILL);
+      const auto done =
+          joined.value()->all_reduce(std::span<const float>(data), std::span<float>(data));
+      if (done) continue;
+      const std::string what = done.error().what();
+      return what.find("within 2000 ms") != std::string::npos && call >= 19 ? 0 : 2;
+    }
+    return 3;
+  });
+  EXPECT_EQ(statuses[0], 0);
+  EXPECT_TRUE(WIFSIGNALED(statuses[1]) && WTERMSIG(statuses[1]) == SIGKILL);
+  EXPECT_EQ(statuses[2], 0);
+  EXPECT_LT(std::chrono::steady_clock::now() - began, std::chrono::seconds(60));
+}
+
+}  // namespace
+}  // namespace rondo::collective
