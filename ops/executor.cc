@@ -62,6 +62,8 @@ class Patience {
 
 // A run and its helpers, which may outlive the executor: they share it.
 struct Executor::Crew {
+  ~Crew() { __tsan_acquire(&over); }
+
   void (*call)(const void*, int) = nullptr;
   const void* body = nullptr;
   int parts = 0;
@@ -99,9 +101,10 @@ struct Executor::Crew {
       }
       // Whoever publishes a run looks at `helpers` afterwards: one of the two sees the other.
       helpers.fetch_sub(1);
-      if (over || unclaimed.load() == 0) return;
+      if (over || unclaimed.load() == 0) break;
       helpers.fetch_add(1);
     }
+    __tsan_release(&over);
   }
 };
 
@@ -109,7 +112,10 @@ struct Executor::Arena {
   // More slots than TBB has threads would only earn a warning on stderr.
   explicit Arena(int threads)
       : helpers(std::min(threads, tbb::info::default_concurrency()) - 1), slots(helpers + 1) {}
-  ~Arena() { crew->over = true; }
+  ~Arena() {
+    crew->over = true;
+    __tsan_release(&crew->over);
+  }
   int helpers;
   tbb::task_arena slots;
   std::shared_ptr<Crew> crew = std::make_shared<Crew>();

@@ -4,9 +4,10 @@
 
 #include <rondo/ops/cpu/recurrent_impl.h>
 
-// Forward. (1) The input product of all steps at once, onto the biases; with ids a gather inside
-// (2) instead. (2) Every thread takes its rows through all steps: for each panel, the recurrent
-// product onto the tile, then the cell on the hot tile.
+// Forward. Every thread takes its rows through all steps, some steps at a time: (1) their input
+// product, onto the biases; with ids a gather inside (2) instead. (2) For each step and panel, the
+// recurrent product onto the tile, then the cell on the hot tile. A batch that is too small for
+// all threads has (1) first, for all steps and by all threads.
 
 namespace rondo::ops {
 
@@ -99,19 +100,30 @@ int RecurrentLayer<T>::Impl::row_parts(Dim batch) const {
   return static_cast<int>(std::max<Dim>(1, std::min<Dim>(executor.threads(), batch / 2)));
 }
 
-// tiles[row] = bias + x[row]·w for all rows of all steps, a block of rows at a time.
+template <class T>
+typename RecurrentLayer<T>::Impl::Cut RecurrentLayer<T>::Impl::cut_of(const Lengths& l, int part,
+                                                                      int parts) const {
+  const Dim first = l.cut(part, parts);
+  return {first, l.cut(part + 1, parts) - first, parts == executor.threads()};
+}
+
+// tiles[row] = bias + x[row]·w for these rows of a panel.
+template <class T>
+void RecurrentLayer<T>::Impl::input_tiles(const T* x, Storage& s, Dim panel, Dim row,
+                                          Dim rows) const {
+  T* tiles = s.gates.data() + (panel * s.lengths.rows() + row) * kTile;
+  for (Dim i = 0; i < rows; ++i) std::copy_n(bias.data() + panel * kTile, kTile, tiles + i * kTile);
+  input_kernel(rows, w_in.data() + panel * g.inputs * g.input_columns, x + row * g.inputs, tiles);
+}
+
+// For all rows of all steps, a block of rows at a time.
 template <class T>
 void RecurrentLayer<T>::Impl::input_product(const T* x, Storage& s) const {
   const Dim rows = s.lengths.rows();
   const Dim block = GemmKernel<T>::kRowsMax;
   executor.run(static_cast<int>((rows + block - 1) / block), [&](int part) {
     const Dim row = part * block;
-    const Dim n = std::min(block, rows - row);
-    for (Dim p = 0; p < g.panels; ++p) {
-      T* tiles = s.gates.data() + (p * rows + row) * kTile;
-      for (Dim i = 0; i < n; ++i) std::copy_n(bias.data() + p * kTile, kTile, tiles + i * kTile);
-      input_kernel(n, w_in.data() + p * g.inputs * g.input_columns, x + row * g.inputs, tiles);
-    }
+    for (Dim p = 0; p < g.panels; ++p) input_tiles(x, s, p, row, std::min(block, rows - row));
   });
 }
 
@@ -122,39 +134,57 @@ void RecurrentLayer<T>::Impl::gather(const std::int32_t* ids, Dim rows, Dim pane
   for (Dim i = 0; i < rows; ++i) std::copy_n(table + ids[i] * kTile, kTile, tiles + i * kTile);
 }
 
+// The steps from t on that a thread takes together: as many as give it kBlockRows rows.
 template <class T>
-void RecurrentLayer<T>::Impl::run_rows(const std::int32_t* ids, Storage& s, Dim first_row,
-                                       Dim places) const {
+Dim RecurrentLayer<T>::Impl::block_end(const Lengths& l, Dim t, const Cut& cut) const {
+  for (Dim rows = 0; t < l.steps() && rows < kBlockRows; ++t) rows += cut.rows_at(l, t);
+  return t;
+}
+
+template <class T>
+void RecurrentLayer<T>::Impl::run_rows(const RecurrentInput<T>& x, Storage& s,
+                                       const Cut& cut) const {
+  const Lengths& l = s.lengths;
+  for (Dim t = 0; t < l.steps() && cut.rows_at(l, t) > 0;) {
+    const Dim end = block_end(l, t, cut);
+    if (cut.whole && !spec.ids) {
+      for (Dim p = 0; p < g.panels; ++p)
+        for (Dim u = t; u < end && cut.rows_at(l, u) > 0; ++u)
+          input_tiles(x.dense.data(), s, p, l.at(u) + cut.first, cut.rows_at(l, u));
+    }
+    for (; t < end && cut.rows_at(l, t) > 0; ++t) run_step(x.ids.data(), s, cut, t);
+  }
+}
+
+template <class T>
+void RecurrentLayer<T>::Impl::run_step(const std::int32_t* ids, Storage& s, const Cut& cut,
+                                       Dim t) const {
   const Lengths& l = s.lengths;
   const Dim all = l.rows(), before_all = l.batch() + all;
   const auto cell = kernels<T>().cell_forward[static_cast<int>(g.cell)];
-  const bool lstm = g.cell == Cell::kLstm;
-  for (Dim t = 0; t < l.steps(); ++t) {
-    const Dim rows = std::min(places, l.count(t) - first_row);
-    if (rows <= 0) return;
-    const Dim row = l.at(t) + first_row, before = l.before(t) + first_row, after = l.batch() + row;
-    const T* h_before = s.h.data() + before * g.state;
-    T* h = projection ? s.raw.data() + row * g.hidden : s.h.data() + after * g.state;
-    for (Dim p = 0; p < g.panels; ++p) {
-      T* tiles = s.gates.data() + (p * all + row) * kTile;
-      if (spec.ids) gather(ids + row, rows, p, tiles);
-      recurrent_kernel(rows, w_rec.data() + p * g.state * g.recurrent_columns, h_before,
-                       tiles + g.recurrent_offset);
-      CellForward<T> step{.rows = rows, .units = g.units_in(p), .gates = tiles,
-                          .h_before = h_before + p * g.units, .h = h + p * g.units,
-                          .h_stride = g.hidden};
-      if (lstm) {
-        T* c = s.c.data() + p * before_all * kCellLanes;
-        step.c_before = c + before * kCellLanes;
-        step.c = c + after * kCellLanes;
-        step.c_tanh = s.c_tanh.data() + (p * all + row) * kCellLanes;
-      }
-      cell(step);
+  const Dim rows = cut.rows_at(l, t);
+  const Dim row = l.at(t) + cut.first, before = l.before(t) + cut.first, after = l.batch() + row;
+  const T* h_before = s.h.data() + before * g.state;
+  T* h = projection ? s.raw.data() + row * g.hidden : s.h.data() + after * g.state;
+  for (Dim p = 0; p < g.panels; ++p) {
+    T* tiles = s.gates.data() + (p * all + row) * kTile;
+    if (spec.ids) gather(ids + row, rows, p, tiles);
+    recurrent_kernel(rows, w_rec.data() + p * g.state * g.recurrent_columns, h_before,
+                     tiles + g.recurrent_offset);
+    CellForward<T> step{.rows = rows, .units = g.units_in(p), .gates = tiles,
+                        .h_before = h_before + p * g.units, .h = h + p * g.units,
+                        .h_stride = g.hidden};
+    if (g.cell == Cell::kLstm) {
+      T* c = s.c.data() + p * before_all * kCellLanes;
+      step.c_before = c + before * kCellLanes;
+      step.c = c + after * kCellLanes;
+      step.c_tanh = s.c_tanh.data() + (p * all + row) * kCellLanes;
     }
-    if (projection)
-      projection->forward_here({h, {rows, g.hidden}}, {s.h.data() + after * g.state,
-                                                       {rows, g.state}});
+    cell(step);
   }
+  if (projection)
+    projection->forward_here({h, {rows, g.hidden}}, {s.h.data() + after * g.state,
+                                                     {rows, g.state}});
 }
 
 namespace {
@@ -247,12 +277,9 @@ void RecurrentLayer<T>::forward(const RecurrentInput<T>& x, const RecurrentState
   rows_in(first.h, l, m.g.state, s.h.data());
   const bool lstm = m.g.cell == Cell::kLstm;
   if (lstm) state_in<T>(first.c, m.g, l, rows + batch, s.c.data());
-  if (!m.spec.ids) m.input_product(x.dense.data(), s);
   const int parts = m.row_parts(batch);
-  m.executor.run(parts, [&](int part) {
-    const Dim from = l.cut(part, parts), to = l.cut(part + 1, parts);
-    m.run_rows(x.ids.data(), s, from, to - from);
-  });
+  if (!m.spec.ids && !m.cut_of(l, 0, parts).whole) m.input_product(x.dense.data(), s);
+  m.executor.run(parts, [&](int part) { m.run_rows(x, s, m.cut_of(l, part, parts)); });
   if (!last.h.empty()) {
     OPS_CHECK(last.h.count() == batch * m.g.state);
     for (Dim place = 0; place < batch; ++place)
@@ -287,13 +314,10 @@ void RecurrentLayer<T>::backward(const Backward& b, RecurrentActivations<T>& act
   const bool lstm = g.cell == Cell::kLstm;
   if (lstm) state_in<T>(b.dlast.c, g, l, batch, m.dc.data());
   const int parts = m.row_parts(batch);
-  m.executor.run(parts, [&](int part) {
-    const Dim from = l.cut(part, parts), to = l.cut(part + 1, parts);
-    m.backward_rows(b, s, from, to - from);
-  });
+  m.executor.run(parts, [&](int part) { m.backward_rows(b, s, m.cut_of(l, part, parts)); });
   if (lstm && !b.dfirst.c.empty())
     state_out<T>(m.dc.data(), g, l, batch, [](Dim place) { return place; }, b.dfirst.c);
-  if (!b.dx.empty()) m.input_gradient(s, b.dx);
+  if (!b.dx.empty() && !m.cut_of(l, 0, parts).whole) m.input_gradient(s, b.dx);
   m.weight_gradients(b, s);
 }
 

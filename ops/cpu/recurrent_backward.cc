@@ -3,8 +3,9 @@
 #include <rondo/ops/cpu/recurrent_impl.h>
 
 // Backward. (1) Every thread takes its rows back through all steps: the cell's gradients overwrite
-// the gate tiles, then one batched product makes dh of the step before. (2) dx of all steps at
-// once. (3) Panel by panel, the weight gradients (recurrent_gradient.cc).
+// the gate tiles, then one batched product makes dh of the step before. (2) After some steps, dx of
+// them. A batch that is too small for all threads has (2) afterwards, by all threads. (3) Panel by
+// panel, the weight gradients (recurrent_gradient.cc).
 
 namespace rondo::ops {
 namespace {
@@ -68,55 +69,87 @@ void RecurrentLayer<T>::Impl::project_back(const Backward& b, Storage& s, Dim ro
 }
 
 template <class T>
-void RecurrentLayer<T>::Impl::backward_rows(const Backward& b, Storage& s, Dim first_row,
-                                            Dim places) {
+void RecurrentLayer<T>::Impl::backward_rows(const Backward& b, Storage& s, const Cut& cut) {
   const Lengths& l = s.lengths;
-  const Dim batch = l.batch(), all = l.rows();
-  const auto cell = kernels<T>().cell_backward[static_cast<int>(g.cell)];
-  const auto dh_of = [&](Dim q) { return dh.data() + (q * batch + first_row) * kTile; };
   const auto each_row = [&](const auto& body) {   // body(block of dh, row of the batch, columns)
     for (Dim q = 0; q < g.state_blocks; ++q)
-      for (Dim i = 0; i < places; ++i)
-        body(dh_of(q) + i * kTile, l.sequence(first_row + i) * g.state + q * kTile,
+      for (Dim place = cut.first; place < cut.first + cut.places; ++place)
+        body(dh.data() + (q * l.batch() + place) * kTile, l.sequence(place) * g.state + q * kTile,
              std::min(kTile, g.state - q * kTile));
   };
   each_row([&](T* to, Dim from, Dim n) {
     std::fill_n(to, kTile, T(0));
     if (!b.dlast.h.empty()) std::copy_n(b.dlast.h.data() + from, n, to);
   });
-  for (Dim t = l.steps() - 1; t >= 0; --t) {
-    const Dim rows = std::min(places, l.count(t) - first_row);
-    if (rows <= 0) continue;   // nobody here runs as long
-    const Dim row = l.at(t) + first_row, before = l.before(t) + first_row;
-    copy_operands(b, s, row, before, rows);
-    if (projection) project_back(b, s, row, first_row, rows);
-    for (Dim p = 0; p < g.panels; ++p) {
-      const Dim unit = p * g.units;
-      CellBackward<T> step{.rows = rows, .units = g.units_in(p),
-                           .gates = s.gates.data() + (p * all + row) * kTile,
-                           .h_before = s.h.data() + before * g.state + unit,
-                           .dy = b.dy.data() + row * g.state + unit, .h_stride = g.hidden};
-      if (projection) {
-        step.dy = raw_dh.data() + first_row * g.hidden + unit;
-        step.dh = no_dh.data();
-      } else {
-        step.dh = dh_of(unit / kTile) + unit % kTile;
-      }
-      if (g.cell == Cell::kLstm) {
-        step.c_before = s.c.data() + (p * (all + batch) + before) * kCellLanes;
-        step.c_tanh = s.c_tanh.data() + (p * all + row) * kCellLanes;
-        step.dc = dc.data() + (p * batch + first_row) * kCellLanes;
-      }
-      cell(step);
-    }
-    if (t == 0 && b.dfirst.h.empty()) return;
-    const T* tiles = s.gates.data() + row * kTile + g.recurrent_offset;
-    const Dim block = g.panels * g.recurrent_columns * kTile;
-    for (Dim q = 0; q < g.state_blocks; ++q)
-      dh_kernel.batch(rows, w_rec_back.data() + q * block, tiles, dh_of(q), g.panels,
-                      rec_a.data(), rec_b.data());
+  for (Dim end = l.steps(), t = end - 1, rows = 0; t >= 0; --t) {
+    rows += cut.rows_at(l, t);
+    backward_step(b, s, cut, t);
+    if (b.dx.empty() || !cut.whole || (rows < kBlockRows && t > 0)) continue;
+    for (Dim q = 0; q < g.input_blocks; ++q)
+      for (Dim u = t; u < end && cut.rows_at(l, u) > 0; ++u)
+        input_gradient_block(s, q, l.at(u) + cut.first, cut.rows_at(l, u), b.dx);
+    end = t;
+    rows = 0;
   }
+  if (b.dfirst.h.empty()) return;
   each_row([&](const T* from, Dim to, Dim n) { std::copy_n(from, n, b.dfirst.h.data() + to); });
+}
+
+template <class T>
+void RecurrentLayer<T>::Impl::backward_step(const Backward& b, Storage& s, const Cut& cut, Dim t) {
+  const Lengths& l = s.lengths;
+  const Dim batch = l.batch(), all = l.rows(), rows = cut.rows_at(l, t);
+  if (rows == 0) return;   // nobody here runs as long
+  const auto cell = kernels<T>().cell_backward[static_cast<int>(g.cell)];
+  const auto dh_of = [&](Dim q) { return dh.data() + (q * batch + cut.first) * kTile; };
+  const Dim row = l.at(t) + cut.first, before = l.before(t) + cut.first;
+  copy_operands(b, s, row, before, rows);
+  if (projection) project_back(b, s, row, cut.first, rows);
+  for (Dim p = 0; p < g.panels; ++p) {
+    const Dim unit = p * g.units;
+    CellBackward<T> step{.rows = rows, .units = g.units_in(p),
+                         .gates = s.gates.data() + (p * all + row) * kTile,
+                         .h_before = s.h.data() + before * g.state + unit,
+                         .dy = b.dy.data() + row * g.state + unit, .h_stride = g.hidden};
+    if (projection) {
+      step.dy = raw_dh.data() + cut.first * g.hidden + unit;
+      step.dh = no_dh.data();
+    } else {
+      step.dh = dh_of(unit / kTile) + unit % kTile;
+    }
+    if (g.cell == Cell::kLstm) {
+      step.c_before = s.c.data() + (p * (all + batch) + before) * kCellLanes;
+      step.c_tanh = s.c_tanh.data() + (p * all + row) * kCellLanes;
+      step.dc = dc.data() + (p * batch + cut.first) * kCellLanes;
+    }
+    cell(step);
+  }
+  if (t == 0 && b.dfirst.h.empty()) return;
+  const T* tiles = s.gates.data() + row * kTile + g.recurrent_offset;
+  const Dim block = g.panels * g.recurrent_columns * kTile;
+  for (Dim q = 0; q < g.state_blocks; ++q)
+    dh_kernel.batch(rows, w_rec_back.data() + q * block, tiles, dh_of(q), g.panels, rec_a.data(),
+                    rec_b.data());
+}
+
+// Columns [64·block, …) of dx for these rows.
+template <class T>
+void RecurrentLayer<T>::Impl::input_gradient_block(const Storage& s, Dim block, Dim row, Dim rows,
+                                                   View<T> dx) const {
+  constexpr Dim kRows = GemmKernel<T>::kRowsMax;
+  const Dim columns = std::min(kTile, g.inputs - block * kTile);
+  const T* w = w_in_back.data() + block * g.panels * g.input_columns * kTile;
+  const T* tiles = s.gates.data() + row * kTile;
+  T* to = dx.data() + row * g.inputs + block * kTile;
+  if (columns == kTile)
+    return dx_kernel.batch(rows, w, tiles, to, g.panels, in_a.data(), in_b.data());
+  alignas(64) T tile[kRows * kTile];   // the last, narrow block
+  for (Dim done = 0; done < rows; done += kRows) {
+    const Dim n = std::min(kRows, rows - done);
+    dx_narrow_kernel.batch(n, w, tiles + done * kTile, tile, g.panels, in_a.data(), in_b.data());
+    for (Dim i = 0; i < n; ++i)
+      std::copy_n(tile + i * kTile, columns, to + (done + i) * g.inputs);
+  }
 }
 
 template <class T>
@@ -124,26 +157,15 @@ void RecurrentLayer<T>::Impl::input_gradient(const Storage& s, View<T> dx) const
   const Dim rows = s.lengths.rows();
   const Dim block = GemmKernel<T>::kRowsMax;
   executor.run(static_cast<int>((rows + block - 1) / block), [&](int part) {
-    const Dim row = part * block, n = std::min(block, rows - row);
-    for (Dim q = 0; q < g.input_blocks; ++q) {
-      const Dim columns = std::min(kTile, g.inputs - q * kTile);
-      const T* w = w_in_back.data() + q * g.panels * g.input_columns * kTile;
-      const T* tiles = s.gates.data() + row * kTile;
-      T* to = dx.data() + row * g.inputs + q * kTile;
-      if (columns == kTile) {
-        dx_kernel.batch(n, w, tiles, to, g.panels, in_a.data(), in_b.data());
-        continue;
-      }
-      alignas(64) T tile[GemmKernel<T>::kRowsMax * kTile];   // the last, narrow block
-      dx_narrow_kernel.batch(n, w, tiles, tile, g.panels, in_a.data(), in_b.data());
-      for (Dim i = 0; i < n; ++i) std::copy_n(tile + i * kTile, columns, to + i * g.inputs);
-    }
+    const Dim row = part * block;
+    for (Dim q = 0; q < g.input_blocks; ++q)
+      input_gradient_block(s, q, row, std::min(block, rows - row), dx);
   });
 }
 
 #define RONDO_INSTANTIATE(T)                                                                     \
   template void RecurrentLayer<T>::Impl::prepare_backward(const Lengths&);                       \
-  template void RecurrentLayer<T>::Impl::backward_rows(const Backward&, Storage&, Dim, Dim);     \
+  template void RecurrentLayer<T>::Impl::backward_rows(const Backward&, Storage&, const Cut&);   \
   template void RecurrentLayer<T>::Impl::input_gradient(const Storage&, View<T>) const;
 RONDO_INSTANTIATE(float)
 RONDO_INSTANTIATE(double)

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <memory>
 #include <vector>
@@ -16,8 +17,9 @@
 // pointwise part runs while the tile is hot. Buffers are panel-major: [P][R][64] with R packed
 // rows (T·N when all lengths are equal). Columns without a unit have zero weights and stay 0.
 //
-// Rows (sequences) are cut among threads; each takes its rows through all time steps, so there is
-// no barrier between steps, and no output's chain of additions is ever cut.
+// Rows (sequences) are cut among threads; each takes its rows through all time steps, with their
+// input products or input gradients, so there is no barrier between steps, and no output's chain of
+// additions is ever cut. Only weight gradients need all rows: threads then take panels.
 
 namespace rondo::ops {
 
@@ -69,8 +71,22 @@ struct RecurrentLayer<T>::Impl {
   void pack_forward(const RecurrentParams<const T>&);
   void pack_backward(const RecurrentParams<const T>&);
 
+  // A thread's rows: these places of every step.
+  struct Cut {
+    Dim first = 0, places = 0;
+    bool whole = false;   // all threads have rows, so each takes its own rows' products along
+    [[nodiscard]] Dim rows_at(const Lengths& l, Dim t) const {
+      return std::max<Dim>(0, std::min(places, l.count(t) - first));
+    }
+  };
+  static constexpr Dim kBlockRows = 128;   // about so many rows meet a panel while it is near
+  [[nodiscard]] Cut cut_of(const Lengths&, int part, int parts) const;
+  [[nodiscard]] Dim block_end(const Lengths&, Dim t, const Cut&) const;
+
+  void input_tiles(const T* x, Storage&, Dim panel, Dim row, Dim rows) const;
   void input_product(const T* x, Storage&) const;
-  void run_rows(const std::int32_t* ids, Storage&, Dim first_row, Dim rows) const;
+  void run_rows(const RecurrentInput<T>&, Storage&, const Cut&) const;
+  void run_step(const std::int32_t* ids, Storage&, const Cut&, Dim t) const;
   void gather(const std::int32_t* ids, Dim rows, Dim panel, T* tiles) const;
 
   void prepare_backward(const Lengths&);
@@ -84,9 +100,11 @@ struct RecurrentLayer<T>::Impl {
   void prepare_operands(const Lengths&);
   void copy_operands(const Backward&, const Storage&, Dim row, Dim before, Dim rows);
   Operands operands(const Backward&, const Storage&) const;
-  void backward_rows(const Backward&, Storage&, Dim first_row, Dim rows);
+  void backward_rows(const Backward&, Storage&, const Cut&);
+  void backward_step(const Backward&, Storage&, const Cut&, Dim t);
   void project_back(const Backward&, Storage&, Dim row, Dim first_row, Dim rows);
   void input_gradient(const Storage&, View<T> dx) const;
+  void input_gradient_block(const Storage&, Dim block, Dim row, Dim rows, View<T> dx) const;
   void weight_gradients(const Backward&, Storage&);
   void projection_gradient(const Backward&, const Storage&);
   void panel_gradient(const Backward&, Storage&, const Operands&, Dim item, T* scratch) const;
