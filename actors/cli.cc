@@ -6,8 +6,10 @@
 #include <cstdint>
 #include <cstdio>
 #include <iostream>
-#include <numeric>
 #include <optional>
+
+#include <rondo/base/nearest.h>
+#include <rondo/base/plain_usage.h>
 
 namespace rondo::actors {
 
@@ -23,22 +25,6 @@ std::optional<T> whole_text(const std::string& text) {
   return value;
 }
 
-// Changes of one letter (Levenshtein 1966) that make `a` into `b`.
-std::size_t distance(const std::string& a, const std::string& b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), 0u);
-  for (std::size_t i = 1; i <= a.size(); ++i) {
-    std::size_t diagonal = row[0];
-    row[0] = i;
-    for (std::size_t j = 1; j <= b.size(); ++j) {
-      const std::size_t changed = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-      diagonal = row[j];
-      row[j] = std::min({changed, row[j] + 1, row[j - 1] + 1});
-    }
-  }
-  return row.back();
-}
-
 std::vector<std::string> flags_of(const CLI::App& app) {
   std::vector<std::string> names;
   for (const CLI::Option* option : app.get_options())
@@ -46,25 +32,7 @@ std::vector<std::string> flags_of(const CLI::App& app) {
   return names;
 }
 
-std::string one_line(std::string text) {
-  std::replace(text.begin(), text.end(), '\n', ' ');
-  return text;
-}
-
 }  // namespace
-
-std::string nearest(const std::string& word, const std::vector<std::string>& known) {
-  std::string best;
-  std::size_t best_distance = word.size() / 3 + 1;
-  for (const std::string& candidate : known) {
-    const std::size_t far = distance(word, candidate);
-    if (far < best_distance || (far == best_distance && best.empty())) {
-      best_distance = far;
-      best = candidate;
-    }
-  }
-  return best;
-}
 
 void parse_flags(CLI::App& app, int argc, char** argv) {
   app.allow_extras();
@@ -75,7 +43,7 @@ void parse_flags(CLI::App& app, int argc, char** argv) {
     std::cout << app.help() << std::flush;
     throw Exit{0, ""};
   } catch (const CLI::ParseError& error) {
-    throw Exit{kExitUsage, one_line(error.what())};
+    throw Exit{kExitUsage, plain_usage(error.what())};
   }
   std::vector<std::string> extras = app.remaining();
   if (extras.empty()) return;

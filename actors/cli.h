@@ -37,9 +37,6 @@ void parse_flags(CLI::App& app, int argc, char** argv);
 // ...".
 int run_program(const std::string& verb, const std::function<int()>& body);
 
-// The known word nearest to `word`, or "" if none is near.
-[[nodiscard]] std::string nearest(const std::string& word, const std::vector<std::string>& known);
-
 // A flag's text as one of the words that `parse` knows; throws Exit naming them all.
 template <class T>
 T parse_word(const std::string& flag, const std::string& text, const char* words) {

@@ -20,7 +20,12 @@ namespace {
 using Clock = std::chrono::steady_clock;
 constexpr int kFailuresMax = 20;               // without a committed step between them
 constexpr DurationNs kBirthPatience = seconds(1);
+constexpr DurationNs kGlance = milliseconds(250);  // between two looks at `stop` in a wait
+constexpr auto kStopPatience = std::chrono::seconds(1);
 constexpr std::size_t kSegmentsAhead = 4;      // of validation, submitted and not yet awaited
+
+// Thrown through a wait that is not worth its time any more.
+struct Stopped {};
 
 double seconds_since(Clock::time_point then) {
   return std::chrono::duration<double>(Clock::now() - then).count();
@@ -81,6 +86,14 @@ bool Group::start(const std::vector<StageSnapshot>& first, std::int64_t step) {
     }
     committed_.states.push_back(open(context_.put(first[party].states)));
   }
+  try {
+    return restored_at_start();
+  } catch (const Stopped&) {
+    return false;
+  }
+}
+
+bool Group::restored_at_start() {
   for (std::size_t party = 0; party < parties_.size(); ++party)
     if (!bear_again(party)) return false;
   while (true) {
@@ -93,9 +106,21 @@ bool Group::start(const std::vector<StageSnapshot>& first, std::int64_t step) {
   }
 }
 
-Group::Sealed Group::open(const Ref<Floats>& ref) const {
-  return {ref, detail::open_value(context_.session(), ref.cell(), std::nullopt).buffer};
+Buffer Group::wait_for(const CellRef& cell) {
+  while (true) {
+    try {
+      return detail::open_value(context_.session(), cell, kGlance).buffer;
+    } catch (const Error& error) {
+      const bool failed = cell->state.load(std::memory_order_acquire) == CellState::kFailed;
+      if (error.code() != ErrorCode::kTimeout || failed) throw;
+    }
+    if (!is_stopped()) continue;
+    if (!stop_seen_) stop_seen_ = Clock::now();
+    if (Clock::now() - *stop_seen_ > kStopPatience) throw Stopped();
+  }
 }
+
+Group::Sealed Group::open(const Ref<Floats>& ref) { return {ref, wait_for(ref.cell())}; }
 
 Floats Group::decode(const Sealed& sealed) const {
   return detail::decode<Floats>(sealed.bytes, {}, &context_.session());
@@ -108,9 +133,13 @@ std::optional<double> Group::step(const Step& step) {
     turn_ = {incarnation_, step.number, step.segment.steps, step.fresh, 1.0 / tokens};
     const StepEnds ends = submit_step(plan(), turn_, step.segment, step.lr);
     try {
-      return await(ends);
-    } catch (const Error& error) {
-      if (!recover(root_of(ends, error))) return std::nullopt;
+      try {
+        return await(ends);
+      } catch (const Error& error) {
+        if (!recover(root_of(ends, error))) return std::nullopt;
+      }
+    } catch (const Stopped&) {
+      return std::nullopt;
     }
   }
 }
@@ -121,7 +150,7 @@ double Group::await(const StepEnds& ends) {
   for (const Ref<Floats>& ref : ends.weights) prepared_.weights.push_back(open(ref));
   for (const Ref<Floats>& ref : ends.states) prepared_.states.push_back(open(ref));
   std::vector<double> losses;
-  for (const Ref<double>& ref : ends.losses) losses.push_back(context_.get(ref));
+  for (const Ref<double>& ref : ends.losses) losses.push_back(get(ref));
   return ops::tree_sum(losses);
 }
 
@@ -148,26 +177,34 @@ void Group::commit() {
 std::optional<double> Group::validate(const std::vector<Segment>& segments) {
   while (true) {
     try {
-      std::vector<double> losses;
-      std::deque<std::vector<Ref<double>>> ahead;
-      const auto take = [&] {
-        std::vector<double> slices;
-        for (const Ref<double>& ref : ahead.front()) slices.push_back(context_.get(ref));
-        losses.push_back(ops::tree_sum(slices));
-        ahead.pop_front();
-      };
-      for (std::size_t at = 0; at < segments.size(); ++at) {
-        if (is_stopped()) return std::nullopt;
-        const Turn turn{incarnation_, 0, segments[at].steps, at == 0, 0};
-        ahead.push_back(submit_validation(plan(), turn, segments[at]));
-        if (ahead.size() > kSegmentsAhead) take();
+      try {
+        return validate_once(segments);
+      } catch (const Error& error) {
+        if (!recover(error)) return std::nullopt;
       }
-      while (!ahead.empty()) take();
-      return ops::tree_sum(losses);
-    } catch (const Error& error) {
-      if (!recover(error)) return std::nullopt;
+    } catch (const Stopped&) {
+      return std::nullopt;
     }
   }
+}
+
+double Group::validate_once(const std::vector<Segment>& segments) {
+  std::vector<double> losses;
+  std::deque<std::vector<Ref<double>>> ahead;
+  const auto take = [&] {
+    std::vector<double> slices;
+    for (const Ref<double>& ref : ahead.front()) slices.push_back(get(ref));
+    losses.push_back(ops::tree_sum(slices));
+    ahead.pop_front();
+  };
+  for (std::size_t at = 0; at < segments.size(); ++at) {
+    if (is_stopped()) throw Stopped();
+    const Turn turn{incarnation_, 0, segments[at].steps, at == 0, 0};
+    ahead.push_back(submit_validation(plan(), turn, segments[at]));
+    if (ahead.size() > kSegmentsAhead) take();
+  }
+  while (!ahead.empty()) take();
+  return ops::tree_sum(losses);
 }
 
 std::vector<StageSnapshot> Group::committed() const {
@@ -249,7 +286,7 @@ std::vector<std::size_t> Group::find_dead() {
   std::vector<std::size_t> dead;
   for (std::size_t at = 0; at < parties_.size(); ++at) {
     try {
-      static_cast<void>(context_.get(pings[at]));
+      static_cast<void>(get(pings[at]));
     } catch (const Error& error) {
       if (error.code() == ErrorCode::kUnavailable) throw;
       reporter_.failure(parties_[at].name, cause_of(error), committed_step_);
@@ -315,7 +352,7 @@ void Group::restore_all() {
                                   : restore(at));
   }
   for (std::size_t at = 0; at < parties_.size(); ++at) {
-    context_.get(done[at]);
+    get(done[at]);
     parties_[at].restored = true;
   }
 }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -54,9 +55,10 @@ class Group {
   Group(const Group&) = delete;
   Group& operator=(const Group&) = delete;
 
-  // Nothing when `stop` was raised while an actor had no place to be born again.
+  // False when `stop` was raised before all were ready.
   bool start(const std::vector<StageSnapshot>& first, std::int64_t step);
-  // The sum of the losses over the segment's tokens; prepared, not yet in force.
+  // The sum of the losses over the segment's tokens; prepared, not yet in force. Nothing when
+  // `stop` was raised and the step took too long to wait for: the version in force is as it was.
   std::optional<double> step(const Step& step);
   void commit();
   // The sum of the losses over all validation segments.
@@ -81,12 +83,21 @@ class Group {
 
   [[nodiscard]] StepPlan plan() const { return {spec_, streams_, parties_}; }
   [[nodiscard]] bool is_stopped() const { return stop_.load() != 0; }
-  [[nodiscard]] Sealed open(const Ref<Floats>& ref) const;
+  [[nodiscard]] Sealed open(const Ref<Floats>& ref);
+  // The value; throws Stopped when `stop` has been raised for a while and it is still not there.
+  Buffer wait_for(const CellRef& cell);
+  template <class T>
+  T get(const Ref<T>& ref) {
+    static_cast<void>(wait_for(ref.cell()));
+    return context_.get(ref);
+  }
   [[nodiscard]] Floats decode(const Sealed& sealed) const;
   void plan_kills(std::int64_t step);
   double await(const StepEnds& ends);
+  double validate_once(const std::vector<Segment>& segments);
   [[nodiscard]] Error root_of(const StepEnds& ends, const Error& error) const;
 
+  bool restored_at_start();
   // After a failure: false when stopped. Throws `error` itself if no actor died of it.
   bool recover(const Error& error);
   // Asks everybody; reports who died and gives their indices.
@@ -109,6 +120,7 @@ class Group {
   std::int64_t committed_step_ = 0;
   std::uint64_t incarnation_ = 0;  // of the group
   int failures_ = 0;               // since the last commit
+  std::optional<std::chrono::steady_clock::time_point> stop_seen_;  // when a wait saw `stop`
 };
 
 }  // namespace rondo::actors

@@ -187,6 +187,11 @@ void Reporter::done(const Measure& measure, const std::string& out) {
        out + "/curve.svg");
 }
 
+void Reporter::nothing_left(std::int64_t step, const std::string& text) {
+  if (options_.json) return write({{"event", "done"}, {"step", step}, {"message", text}});
+  line(text);
+}
+
 void Reporter::error(const std::string& text) {
   if (options_.json) return write({{"event", "error"}, {"message", text}});
   if (drawn_) line("");

@@ -42,6 +42,8 @@ class Reporter {
   void restart(const std::string& actor, double seconds, std::int64_t step);
   void save(const std::string& path, std::int64_t step);
   void done(const Measure& measure, const std::string& out);
+  // A resumed run that had reached its goal already.
+  void nothing_left(std::int64_t step, const std::string& text);
   void error(const std::string& text);
 
  private:

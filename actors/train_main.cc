@@ -1,8 +1,6 @@
 // rondo-train: trains a recurrent network. See `rondo train --help`.
 
-#include <atomic>
 #include <chrono>
-#include <csignal>
 #include <cstdio>
 #include <filesystem>
 #include <memory>
@@ -13,6 +11,8 @@
 
 #include <rondo/actors/cli.h>
 #include <rondo/actors/dataset.h>
+#include <rondo/actors/out_folder.h>
+#include <rondo/actors/stop_signals.h>
 #include <rondo/actors/timeline.h>
 #include <rondo/actors/train_options.h>
 #include <rondo/actors/trainer.h>
@@ -20,21 +20,6 @@
 
 namespace rondo::actors {
 namespace {
-
-std::atomic<int> stop_signal{0};
-
-// The first Ctrl-C asks the trainer to save and stop; a second one does not wait.
-void on_signal(int signal) {
-  if (stop_signal.exchange(signal) != 0) ::_exit(128 + signal);
-}
-
-void catch_signals() {
-  struct sigaction action {};
-  action.sa_handler = on_signal;
-  action.sa_flags = SA_RESTART;
-  ::sigaction(SIGINT, &action, nullptr);
-  ::sigaction(SIGTERM, &action, nullptr);
-}
 
 int exit_code(const Error& error) {
   switch (error.code()) {
@@ -56,22 +41,24 @@ void need(const Result<void>& result) {
   if (!result) throw Exit{exit_code(result.error()), result.error().what()};
 }
 
-// The folder for checkpoints, without what a killed run left unfinished there.
-void make_folder(const std::string& out) {
-  std::error_code error;
-  std::filesystem::create_directories(out, error);
-  if (error) throw Exit{kExitMachine, "cannot make folder '" + out + "': " + error.message()};
-  for (const char* name : {"last.safetensors", "best.safetensors", "curve.csv", "curve.svg"})
-    std::filesystem::remove(unfinished_name(out + "/" + name), error);
+std::string how_to_go_on(const std::string& out) {
+  return "go on with: rondo train --resume --out " + out;
 }
 
-int stopped(const TrainOptions& options, const Progress& progress) {
-  const int signal = stop_signal.load();
-  std::fprintf(stderr,
-               "%sstopped after step %lld, saved in %s; go on with: "
-               "rondo train --resume --out %s\n",
-               options.json ? "" : "\n", static_cast<long long>(progress.step),
-               options.out.c_str(), options.out.c_str());
+std::string finished_text(std::int64_t step, const RunSpec& spec, const std::string& out) {
+  const bool by_steps = spec.steps > 0;
+  const std::int64_t goal = by_steps ? spec.steps : spec.epochs;
+  const std::string unit = std::string(by_steps ? "step" : "epoch") + (goal == 1 ? "" : "s");
+  return "the run in '" + out + "' is finished: its goal was " + std::to_string(goal) + " " + unit +
+         ", and it has done " + std::to_string(step) +
+         (step == 1 ? " step" : " steps") + "; to go on, give it a farther one: rondo train " +
+         "--resume --out " + out + (by_steps ? " --steps N" : " --epochs N");
+}
+
+int stopped(const TrainOptions& options, std::int64_t step, int signal) {
+  std::fprintf(stderr, "%sstopped after step %lld, saved in %s; %s\n", options.json ? "" : "\n",
+               static_cast<long long>(step), options.out.c_str(),
+               how_to_go_on(options.out).c_str());
   return 128 + signal;
 }
 
@@ -97,6 +84,8 @@ struct NodeLost {
 struct Companions {
   Reporter& reporter;
   const Streams& streams;
+  StopSignals& stop;
+  OutFolder& folder;
   std::optional<Chaos> chaos;
   std::optional<Timeline> timeline;
   int nodes_lost = 0;
@@ -114,19 +103,22 @@ int train(TrainOptions options, Runtime& runtime, Companions& with) {
   const Progress progress = options.resumed ? options.resumed->progress : Progress{};
   Curve curve(options.out);
   if (options.resumed) curve.resume(progress.step);
-  catch_signals();
-  Group group(runtime, spec, with.streams, with.reporter, stop_signal,
+  const std::atomic<int>& asked = with.stop.asked();
+  Group group(runtime, spec, with.streams, with.reporter, asked,
               {options.threads, name, address_or_null(with.chaos), with.timeline.has_value()});
-  Trainer trainer(spec, progress, {with.streams, group, curve, with.reporter, stop_signal},
+  Trainer trainer(spec, progress, {with.streams, group, curve, with.reporter, asked},
                   {options.out, options.save_every, address_or_null(with.chaos),
-                   address_or_null(with.timeline)});
+                   address_or_null(with.timeline), [&with] { with.stop.ask_first(); }});
   try {
-    if (!group.start(versions_of(options), progress.step)) return stopped(options, progress);
+    if (!group.start(versions_of(options), progress.step))
+      return stopped(options, progress.step, asked);
     if (with.nodes_lost == 0)
       with.reporter.start(spec, options.out, parameter_count(spec.model, {0, spec.model.layers}),
                           options.threads);
-    const bool finished = need(trainer.run());
-    return finished ? 0 : stopped(options, trainer.progress());
+    if (!need(trainer.run())) return stopped(options, trainer.progress().step, asked);
+    if (options.resumed && trainer.progress().step == progress.step)
+      std::fprintf(stderr, "%s\n", finished_text(progress.step, spec, options.out).c_str());
+    return 0;
   } catch (const Error& error) {  // the cluster is gone, or cannot carry the run any more
     const bool lost = error.code() == ErrorCode::kUnavailable;
     const bool saved = group.has_version() && trainer.rescue();
@@ -135,8 +127,8 @@ int train(TrainOptions options, Runtime& runtime, Companions& with) {
     if (!saved) throw;
     throw Exit{lost ? kExitCluster : kExitFailed,
                std::string(error.what()) + "; the run is saved up to step " +
-                   std::to_string(trainer.progress().step) +
-                   ": go on with rondo train --resume --out " + options.out};
+                   std::to_string(trainer.progress().step) + ": " +
+                   how_to_go_on(options.out)};
   }
 }
 
@@ -147,7 +139,14 @@ std::unique_ptr<Runtime> join_cluster(const std::string& program, const std::str
   char* words[] = {name.data(), flag.data(), nullptr};
   int count = address.empty() ? 1 : 2;
   if (address.empty()) words[1] = nullptr;
-  return std::make_unique<Runtime>(count, words, registry);
+  try {
+    return std::make_unique<Runtime>(count, words, registry);
+  } catch (const Error& error) {
+    if (error.code() == ErrorCode::kInvalid) throw Exit{kExitUsage, error.what()};  // no address
+    if (error.code() == ErrorCode::kUnavailable && address.empty())
+      throw Exit{kExitMachine, error.what()};  // no room for a private cluster
+    throw;
+  }
 }
 
 // The last save, if there is one; else the run begins anew.
@@ -178,9 +177,9 @@ std::unique_ptr<Runtime> join_again(const std::string& program, const TrainOptio
       return join_cluster(program, options.address, registry);
     } catch (const Error& error) {
       if (error.code() != ErrorCode::kUnavailable) throw;
-      if (stop_signal.load() != 0 || Clock::now() - began > kPatience)
+      if (Clock::now() - began > kPatience)
         throw Exit{kExitCluster, lost.text + ", and no other took the run: " + error.what() +
-                                     "; go on with rondo train --resume --out " + options.out};
+                                     "; " + how_to_go_on(options.out)};
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(100));
   }
@@ -192,33 +191,56 @@ int train_on_nodes(TrainOptions options, const char* program, const Registry& re
                    Companions& with) {
   constexpr int kNodesLostMax = 50;
   auto runtime = join_cluster(program, options.address, registry);
-  make_folder(options.out);
+  if (const auto made = with.folder.make(options.out); !made)
+    throw Exit{kExitMachine, made.error().what()};
   while (true) {
     try {
       return train(options, *runtime, with);
     } catch (const NodeLost& lost) {
       if (++with.nodes_lost > kNodesLostMax)
         throw Exit{kExitCluster, lost.text + ", as " + std::to_string(kNodesLostMax) +
-                                     " did before; go on with rondo train --resume --out " +
-                                     options.out};
+                                     " did before; " + how_to_go_on(options.out)};
       if (with.chaos) tell_hit(with.chaos->lost_own_node());
+      with.stop.end_at_once("stopped while the run had no node; " + how_to_go_on(options.out));
       runtime.reset();
       go_back(options, with.reporter, lost);
+      if (with.stop.asked() != 0)
+        return stopped(options, options.resumed ? options.resumed->progress.step : 0,
+                       with.stop.asked());
       runtime = join_again(program, options, registry, lost);
     }
   }
 }
 
-int run(int argc, char** argv, const Registry& registry) {
-  TrainOptions options = parse_train_options(argc, argv);
-  RunSpec& spec = options.spec;
-  const std::string bytes = need(read_file(spec.data.path));
-  if (!options.resumed) {
-    need(describe_data(bytes, spec));
-  } else if (hash_of(bytes) != spec.data.hash) {
+// What the data alone can tell; of a resumed run: that they are the same.
+void look_at_data(const std::string& bytes, const TrainOptions& options, RunSpec& spec) {
+  if (!options.resumed) return need(describe_data(bytes, spec));
+  if (hash_of(bytes) != spec.data.hash)
     throw Exit{kExitFailed, "'" + spec.data.path + "' is no longer what the run in '" +
                                 options.out + "' learns from: its bytes have changed"};
-  }
+}
+
+// A resumed run that has reached its goal and was judged and saved there. (One that stopped inside
+// an epoch is judged anew: whether it has been is not known.)
+bool is_finished(const TrainOptions& options, const Streams& streams) {
+  return options.resumed && options.resumed->progress.position == 0 &&
+         options.resumed->progress.step >= Trainer::goal_steps(options.spec, streams);
+}
+
+int run(int argc, char** argv, const Registry& registry) {
+  OutFolder folder;
+  StopSignals stop([&folder](int code) {
+    folder.leave();
+    end_now(code);
+  });
+  TrainOptions options = parse_train_options(argc, argv);
+  RunSpec& spec = options.spec;
+  if (options.resumed)
+    stop.end_at_once("stopped before a step was done: the run is as it was saved after step " +
+                     std::to_string(options.resumed->progress.step) + "; " +
+                     how_to_go_on(options.out));
+  const std::string bytes = need(read_file(spec.data.path));
+  look_at_data(bytes, options, spec);
   const Streams streams = need(load_streams(bytes, spec));
   Reporter reporter({.json = options.json,
                      .terminal = !options.json && ::isatty(STDOUT_FILENO) == 1,
@@ -226,7 +248,13 @@ int run(int argc, char** argv, const Registry& registry) {
                      .goal_steps = Trainer::goal_steps(spec, streams),
                      .first_step = options.resumed ? options.resumed->progress.step : 0,
                      .goal_epochs = spec.steps > 0 ? 0 : spec.epochs});
-  Companions with{.reporter = reporter, .streams = streams, .chaos = {}, .timeline = {}};
+  if (is_finished(options, streams)) {
+    const std::int64_t step = options.resumed->progress.step;
+    reporter.nothing_left(step, finished_text(step, spec, options.out));
+    return 0;
+  }
+  Companions with{.reporter = reporter, .streams = streams, .stop = stop, .folder = folder,
+                  .chaos = {}, .timeline = {}};
   if (options.chaos) with.chaos.emplace(*options.chaos, spec.layout);
   if (!options.timeline.empty()) with.timeline.emplace(spec.layout);
   const std::string timeline = options.timeline;

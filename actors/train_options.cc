@@ -322,6 +322,8 @@ TrainOptions parse_train_options(int argc, char** argv) {
   if (flags.output != "text" && flags.output != "json")
     usage("-o '" + flags.output + "' is unknown: it is one of text, json");
 
+  if (flags.out.empty()) usage("--out wants the name of a folder");
+
   TrainOptions options;
   options.out = flags.out;
   const char* named = std::getenv("RONDO_ADDRESS");

@@ -86,6 +86,7 @@ Result<bool> Trainer::do_step() {
   progress_.position += 1;
   progress_.epoch_loss += loss;
   progress_.epoch_tokens += tokens;
+  if (options_.committed) options_.committed();
 
   const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - began;
   const double rate = static_cast<double>(tokens) / spent.count();

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <optional>
 #include <string>
 
@@ -29,6 +30,7 @@ class Trainer {
     std::int64_t save_every = 0;   // steps; 0: at epochs only
     Chaos* chaos = nullptr;        // may end this process in a save
     Timeline* timeline = nullptr;  // takes what the group records
+    std::function<void()> committed;  // after each step: there is something to save
   };
   struct Parties {
     const Streams& streams;

@@ -27,12 +27,15 @@ class Engine {
 };
 
 // Connects to the cluster named by --rondo-address or RONDO_ADDRESS, else starts a private one;
-// removes
-// --rondo-* arguments. In a process that a node started as a worker it serves and never returns.
-// Throws kUnavailable (no such cluster, other version) or kInvalid. Requires: `registry` is frozen.
+// removes --rondo-* arguments. In a process that a node started as a worker it serves and never
+// returns. Throws kUnavailable (no such cluster, another version, no room for a private one) or
+// kInvalid (an address that is none). Requires: `registry` is frozen.
 std::unique_ptr<Engine> start_engine(int& argc, char** argv, const Registry& registry);
 
 // Returns at once unless this process was started as a worker; then it serves and never returns.
 void serve_if_worker(int& argc, char** argv, const Registry& registry);
+
+// Ends the process: see end_now in runtime.h.
+[[noreturn]] void end_process(int code);
 
 }  // namespace rondo::detail

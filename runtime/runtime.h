@@ -48,4 +48,9 @@ class Runtime : private detail::RuntimeParts, public Context {
 // elsewhere it returns at once. Call it first in main, after registering.
 void serve_if_worker(int& argc, char** argv, const Registry& registry);
 
+// Ends this process with this exit code, at once and from any thread, also while a Runtime is being
+// made or destroyed: for programs that handle Ctrl-C themselves. Nothing is destroyed or flushed;
+// workers end with the process, and the folder of a private cluster is removed.
+[[noreturn]] inline void end_now(int code) { detail::end_process(code); }
+
 }  // namespace rondo

@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 
+#include <rondo/base/end_signals.h>
 #include <rondo/base/ids.h>
 #include <rondo/base/log.h>
 #include <rondo/base/prng.h>
@@ -19,7 +20,6 @@
 #include <rondo/net/address.h>
 #include <rondo/store/dirs.h>
 
-#include "end_signals.h"
 #include "exit_code.h"
 #include "options.h"
 

@@ -6,11 +6,12 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
-#include <set>
 #include <string>
 #include <vector>
 
 #include <rondo/base/log.h>
+#include <rondo/base/nearest.h>
+#include <rondo/base/plain_usage.h>
 #include <rondo/host/release.h>
 
 #include "exit_code.h"
@@ -168,23 +169,35 @@ std::string footer() {
          "4 no cluster, 5 the machine, 130/143 after Ctrl-C/TERM.";
 }
 
+// The flag is none of `of`'s: with the one that was perhaps meant.
+std::string unknown_flag(const std::string& typed, const CLI::App& of, const std::string& help) {
+  const std::string word = typed.substr(0, typed.find('='));
+  std::vector<std::string> flags;
+  for (const CLI::Option* option : of.get_options())
+    for (const std::string& name : option->get_lnames()) flags.push_back("--" + name);
+  const std::string meant = nearest(word, flags);
+  const std::string text = "unknown flag " + word;
+  return meant.empty() ? text + " (" + help + "flags)" : text + "; did you mean " + meant + "?";
+}
+
 // What CLI11 says, in a user's words.
-std::string sentence_of(const CLI::ParseError& error, CLI::App& app, const std::string& verb) {
+std::string sentence_of(const CLI::ParseError& error, CLI::App& app,
+                        const std::vector<std::string>& words, const std::string& verb) {
   const std::string help = "rondo" + (verb.empty() ? "" : " " + verb) + " --help shows the ";
-  if (verb.empty() && dynamic_cast<const CLI::RequiredError*>(&error) != nullptr)
+  if (verb.empty()) {
+    const auto is_known = [&](const std::string& word) {
+      return app.get_option_no_throw(word.substr(0, word.find('='))) != nullptr;
+    };
+    for (const std::string& word : words)
+      if (word.starts_with("-") && !is_known(word)) return unknown_flag(word, app, help);
     return "what shall it do? " + help + "verbs; rondo up starts a cluster";
-  std::string text = error.what();
-  if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr) {
-    const std::string word = text.substr(text.rfind(' ') + 1);
-    std::set<std::string> flags;
-    const CLI::App* of = verb.empty() ? &app : app.get_subcommand(verb);
-    for (const CLI::Option* option : of->get_options())
-      for (const std::string& name : option->get_lnames()) flags.insert("--" + name);
-    const std::string meant = nearest(word, flags);
-    text = (word.starts_with("-") ? "unknown flag " : "unexpected word ") + word;
-    if (!meant.empty()) return text + "; did you mean " + meant + "?";
   }
-  return text + " (" + help + "flags)";
+  const std::string text = error.what();
+  if (dynamic_cast<const CLI::ExtrasError*>(&error) == nullptr)
+    return plain_usage(text) + " (" + help + "flags)";
+  const std::string word = text.substr(text.rfind(' ') + 1);
+  if (word.starts_with("-")) return unknown_flag(word, *app.get_subcommand(verb), help);
+  return "unexpected word " + word + " (" + help + "flags)";
 }
 
 // `rondo help` is --help, `rondo help VERB` is VERB --help.
@@ -199,7 +212,7 @@ std::vector<std::string> words_of(int argc, char** argv) {
 
 int run(int argc, char** argv) {
   std::vector<std::string> words = words_of(argc, argv);
-  const std::string verb = !words.empty() && words[0][0] != '-' ? words[0] : "";
+  const std::string verb = !words.empty() && !words[0].starts_with('-') ? words[0] : "";
   const bool own = std::find(kOwnVerbs.begin(), kOwnVerbs.end(), verb) != kOwnVerbs.end();
   if (!verb.empty() && !own) {
     std::vector<char*> rest;
@@ -217,7 +230,7 @@ int run(int argc, char** argv) {
   } catch (const CLI::Success& done) {  // --help, --version
     return app.exit(done);
   } catch (const CLI::ParseError& error) {
-    throw Exit{kUsage, sentence_of(error, app, verb)};
+    throw Exit{kUsage, sentence_of(error, app, words, verb)};
   }
   return code;
 }

@@ -2,6 +2,7 @@
 
 #include <cerrno>
 
+#include <rondo/base/nearest.h>
 #include <rondo/base/owned_fd.h>
 
 #include "exit_code.h"
@@ -21,8 +22,8 @@ int run_other(const std::string& verb, char** arguments, const std::vector<std::
     ::execv(path->c_str(), argv.data());
     throw Exit{kMachine, "could not run " + *path + ": " + errno_text(errno)};
   }
-  std::set<std::string> known = other_verbs();
-  known.insert(own.begin(), own.end());
+  std::vector<std::string> known = own;
+  for (const std::string& other : other_verbs()) known.push_back(other);
   const std::string meant = nearest(verb, known);
   throw Exit{kUsage, "there is no verb \"" + verb + "\"" +
                          (meant.empty() ? ": rondo --help lists them"

@@ -13,6 +13,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include <rondo/base/end_signals.h>
 #include <rondo/base/owned_fd.h>
 #include <rondo/exec/log_tail.h>
 #include <rondo/host/clock.h>
@@ -20,7 +21,6 @@
 #include <rondo/host/machine.h>
 #include <rondo/store/dirs.h>
 
-#include "end_signals.h"
 #include "exit_code.h"
 #include "options.h"
 #include "supervisor.h"

@@ -2,9 +2,9 @@
 
 #include <unistd.h>
 
-#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
+#include <vector>
 
 namespace rondo::cli {
 
@@ -34,33 +34,7 @@ bool is_program(const fs::path& path) {
   return fs::is_regular_file(path, failed) && ::access(path.c_str(), X_OK) == 0;
 }
 
-// Edits (insert, drop, change, swap neighbours) from one word to the other.
-std::size_t distance(const std::string& a, const std::string& b) {
-  std::vector<std::vector<std::size_t>> d(a.size() + 1, std::vector<std::size_t>(b.size() + 1));
-  for (std::size_t i = 0; i <= a.size(); ++i) d[i][0] = i;
-  for (std::size_t j = 0; j <= b.size(); ++j) d[0][j] = j;
-  for (std::size_t i = 1; i <= a.size(); ++i)
-    for (std::size_t j = 1; j <= b.size(); ++j) {
-      const std::size_t changed = a[i - 1] == b[j - 1] ? 0 : 1;
-      d[i][j] = std::min({d[i - 1][j] + 1, d[i][j - 1] + 1, d[i - 1][j - 1] + changed});
-      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
-        d[i][j] = std::min(d[i][j], d[i - 2][j - 2] + 1);
-    }
-  return d[a.size()][b.size()];
-}
-
 }  // namespace
-
-std::string nearest(const std::string& word, const std::set<std::string>& known) {
-  std::string best;
-  std::size_t least = 3;  // more than two edits away is another word
-  for (const std::string& each : known)
-    if (const std::size_t edits = distance(word, each); edits < least && edits < each.size()) {
-      least = edits;
-      best = each;
-    }
-  return best;
-}
 
 std::set<std::string> other_verbs() {
   std::set<std::string> verbs;

@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <mutex>
 #include <string>
 #include <thread>
 
@@ -20,6 +21,7 @@
 #include <rondo/host/find_cluster.h>
 #include <rondo/host/interrupts.h>
 #include <rondo/host/local_cluster.h>
+#include <rondo/host/private_folder.h>
 #include <rondo/host/process_host.h>
 #include <rondo/host/worker_start.h>
 #include <rondo/store/image.h>
@@ -97,6 +99,8 @@ class HostEngine final : public Engine {
       token = place.token;
       folder = place.socket_folder;
     } else {
+      interrupts_ = std::make_unique<host::Interrupts>([this] { end_at_once(); },
+                                                       host::take_private_folders_along);
       cluster_ = or_throw(host::LocalCluster::start({}));
       node = cluster_->node();
       token = cluster_->token();
@@ -110,7 +114,6 @@ class HostEngine final : public Engine {
                              .token = token,
                              .registry = &registry,
                              .label = "driver"});
-    if (cluster_) interrupts_ = std::make_unique<host::Interrupts>([this] { end_at_once(); });
     or_throw(process_->connect(seconds(5)));
     const store::Image image = or_throw(store::capture_image());
     core::JobSpec job = describe_job(registry, argc, argv, image);
@@ -118,22 +121,30 @@ class HostEngine final : public Engine {
     job.home_peer = node;
     or_throw(process_->start_job(job, seconds(10)));
     if (!cluster_) watch_node();
+    const std::lock_guard lock(ending_);
+    whole_ = true;
   }
 
   ~HostEngine() override {
-    interrupts_.reset();
+    {
+      const std::lock_guard lock(ending_);  // once a signal has come, this waits for the end
+      whole_ = false;
+    }
     watch_.reset();
     process_->stop("the Runtime ended");
     process_.reset();
     cluster_.reset();
+    interrupts_.reset();
   }
 
   Client& client() override { return *process_; }
 
  private:
-  // On the thread of interrupts_. Threads that wait in get stay where they are: the process is
-  // over before they learn of it.
+  // On a thread of interrupts_. Threads that wait in get stay where they are: the process is over
+  // before they learn of it. What is only half made, or half destroyed, is left to the kernel.
   void end_at_once() {
+    const std::lock_guard lock(ending_);
+    if (!whole_) return;
     process_->freeze();
     cluster_.reset();
   }
@@ -145,11 +156,13 @@ class HostEngine final : public Engine {
     watch_->add(node_pidfd_.get());
   }
 
+  std::mutex ending_;
+  bool whole_ = false;                            // GUARDED_BY(ending_)
+  std::unique_ptr<host::Interrupts> interrupts_;  // first: made first, ends last
   std::unique_ptr<host::LocalCluster> cluster_;
   std::unique_ptr<ProcessHost> process_;
   OwnedFd node_pidfd_;
   std::unique_ptr<host::FdWatch> watch_;
-  std::unique_ptr<host::Interrupts> interrupts_;  // last: ends first
 };
 
 // A worker ends with its node, also when the kernel's signal was lost.
@@ -216,6 +229,11 @@ void end_with_parent(std::int64_t node_pid) {
 std::unique_ptr<Engine> start_engine(int& argc, char** argv, const Registry& registry) {
   serve_if_worker(argc, argv, registry);
   return std::make_unique<HostEngine>(argc, argv, registry);
+}
+
+void end_process(int code) {
+  host::take_private_folders_along();
+  ::_exit(code);
 }
 
 void serve_if_worker(int&, char**, const Registry& registry) {

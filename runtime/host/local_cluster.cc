@@ -11,6 +11,7 @@
 #include <rondo/host/head_host.h>
 #include <rondo/host/machine.h>
 #include <rondo/host/node_host.h>
+#include <rondo/host/private_folder.h>
 #include <rondo/store/dirs.h>
 
 namespace rondo::host {
@@ -31,11 +32,11 @@ void write_line(const std::string& line) {
 }  // namespace
 
 struct LocalCluster::State {
-  store::ClusterFolder folder;
+  std::unique_ptr<PrivateFolder> folder;
   std::unique_ptr<HeadHost> head;
   std::vector<std::unique_ptr<NodeHost>> nodes;
 
-  explicit State(store::ClusterFolder f) : folder(std::move(f)) {}
+  explicit State(std::unique_ptr<PrivateFolder> f) : folder(std::move(f)) {}
   ~State();
   Result<void> start_head(const std::shared_ptr<net::ZmqContext>& context);
   Result<void> start_node(const Options& options, unsigned index,
@@ -51,15 +52,14 @@ LocalCluster::State::~State() {
     head->join();
     head.reset();
   }
-  folder.leave_and_remove();
 }
 
 Result<void> LocalCluster::State::start_head(const std::shared_ptr<net::ZmqContext>& context) {
   HeadHostOptions options;
-  auto address = folder.paths().socket_address("head");
+  auto address = folder->paths().socket_address("head");
   if (!address) return address.error();
   options.listen = std::move(address).value();
-  options.state_path = folder.paths().state();
+  options.state_path = folder->paths().state();
   options.cluster = entropy();
   options.context = context;
   auto opened = HeadHost::open(std::move(options));
@@ -73,13 +73,13 @@ Result<void> LocalCluster::State::start_node(const Options& wanted, unsigned ind
                                              const std::shared_ptr<net::ZmqContext>& context) {
   NodeHostOptions options;
   options.name = "n" + std::to_string(index + 1);
-  if (auto made = folder.make_node(options.name); !made) return made.error();
-  auto address = folder.paths().socket_address(options.name);
+  if (auto made = folder->make_node(options.name); !made) return made.error();
+  auto address = folder->paths().socket_address(options.name);
   if (!address) return address.error();
   options.listen = std::move(address).value();
   options.head = head->self();
-  options.paths = folder.paths();
-  options.socket_folder = folder.paths().sockets();
+  options.paths = folder->paths();
+  options.socket_folder = folder->paths().sockets();
   const std::uint64_t memory = machine_memory_bytes();
   options.total.cpu_milli = wanted.cpus_per_node > 0
                                 ? static_cast<std::int64_t>(wanted.cpus_per_node * 1000)
@@ -107,7 +107,7 @@ Result<std::unique_ptr<LocalCluster>> LocalCluster::start(Options options) {
   auto home = options.home.empty() ? store::open_home() : store::open_home_at(options.home);
   if (!home) return home.error();
   store::remove_stale(home.value());
-  auto folder = store::ClusterFolder::enter_private(home.value());
+  auto folder = PrivateFolder::make(home.value());
   if (!folder) return folder.error();
   auto state = std::make_unique<State>(std::move(folder).value());
   const auto context = std::make_shared<net::ZmqContext>();
@@ -126,8 +126,8 @@ core::Peer LocalCluster::node(unsigned index) const {
 
 core::Peer LocalCluster::head() const { return state_->head->self(); }
 core::Token LocalCluster::token() const { return {}; }
-std::string LocalCluster::socket_folder() const { return state_->folder.paths().sockets(); }
-std::string LocalCluster::folder() const { return state_->folder.paths().folder; }
+std::string LocalCluster::socket_folder() const { return state_->folder->paths().sockets(); }
+std::string LocalCluster::folder() const { return state_->folder->paths().folder; }
 
 void LocalCluster::flush_logs() {
   for (auto& node : state_->nodes) node->drain_logs();

@@ -19,14 +19,18 @@ namespace fs = std::filesystem;
 namespace {
 Error trouble(const std::string& text) { return {ErrorCode::kUnavailable, text}; }
 
-Result<void> make_folder(const std::string& path) {
-  std::error_code failed;
-  if (const auto parent = fs::path(path).parent_path(); !fs::exists(parent, failed))
-    if (auto made = make_folder(parent); !made) return made;
+Result<void> make_one_folder(const std::string& path) {
   if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST)
     return trouble("could not make the folder " + path + ": " + errno_text(errno) +
                    " (RONDO_HOME names another)");
   return {};
+}
+
+Result<void> make_folder(const std::string& path) {
+  std::error_code failed;
+  if (const auto parent = fs::path(path).parent_path(); !fs::exists(parent, failed))
+    if (auto made = make_folder(parent); !made) return made;
+  return make_one_folder(path);
 }
 
 Result<void> check_ours(const std::string& path) {
@@ -138,10 +142,9 @@ std::string ClusterPaths::name() const { return fs::path(folder).filename(); }
 Result<std::string> ClusterPaths::socket_address(const std::string& socket_name) const {
   const std::string path = sockets() + "/" + socket_name;
   if (path.size() > kSocketPathMax)
-    return Error(ErrorCode::kInvalid, "the path of a socket would have " +
-                                          std::to_string(path.size()) + " bytes and may have " +
-                                          std::to_string(kSocketPathMax) + " (" + path +
-                                          "): set RONDO_HOME to a shorter path");
+    return trouble("the path of a socket would have " + std::to_string(path.size()) +
+                   " bytes and may have " + std::to_string(kSocketPathMax) + " (" + path +
+                   "): set RONDO_HOME to a shorter path");
   return "ipc://" + path;
 }
 
@@ -178,7 +181,10 @@ Result<void> ClusterFolder::make_node(const std::string& node_name) const {
   if (!valid_name(node_name))
     return Error(ErrorCode::kInvalid, "no name for a node: \"" + node_name +
                                           "\" (letters, digits, - _ . and at most 64)");
-  return make_folder(paths_.cache(node_name));
+  // Without parents: a cluster's folder that was taken away is not made again.
+  for (const std::string& folder : {paths_.node(node_name), paths_.cache(node_name)})
+    if (auto made = make_one_folder(folder); !made) return made;
+  return {};
 }
 
 Result<OwnedFd> ClusterFolder::own(const std::string& role) const {

@@ -45,8 +45,8 @@ struct ClusterPaths {
   [[nodiscard]] std::string cache(const std::string& node_name) const {
     return node(node_name) + "/cache";
   }
-  // "ipc:///…/s/NAME". kInvalid: longer than a socket's path may be (set RONDO_HOME to something
-  // shorter).
+  // "ipc:///…/s/NAME". kUnavailable: longer than a socket's path may be (set RONDO_HOME to
+  // something shorter).
   [[nodiscard]] Result<std::string> socket_address(const std::string& socket_name) const;
 };
 

@@ -108,7 +108,7 @@ FileCache::~FileCache() {
 
 Result<std::unique_ptr<FileCache>> FileCache::open(Options options) {
   std::error_code failed;
-  fs::create_directories(options.folder, failed);
+  fs::create_directory(options.folder, failed);  // not its parents: they may have been taken away
   if (failed)
     return Error(ErrorCode::kUnavailable,
                  "could not make " + options.folder + ": " + failed.message());
@@ -363,7 +363,7 @@ Result<std::string> FileCache::library_folder(const std::string& job,
                                               const std::vector<std::string>& libraries) {
   const std::string folder = options_.folder + "/lib-" + job;
   std::error_code failed;
-  fs::create_directories(folder, failed);
+  fs::create_directory(folder, failed);
   if (failed)
     return Error(ErrorCode::kUnavailable, "could not make " + folder + ": " + failed.message());
   for (const std::string& line : libraries) {

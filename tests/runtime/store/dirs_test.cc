@@ -143,7 +143,7 @@ TEST(Dirs, TooLongSocketPathIsSaidInWords) {
             "ipc:///tmp/" + std::string(90, 'x') + "/s/123456789");
   const auto address = paths.socket_address("1234567890");
   ASSERT_FALSE(address.ok());
-  EXPECT_EQ(address.error().code(), ErrorCode::kInvalid);
+  EXPECT_EQ(address.error().code(), ErrorCode::kUnavailable);
   EXPECT_NE(std::string(address.error().what()).find("RONDO_HOME"), std::string::npos);
 }
 

@@ -5,13 +5,17 @@
 
 #include <rondo/base/owned_fd.h>
 
-// Ctrl-C and TERM as events: they are blocked in every thread from here on and read on a thread of
-// their own, which calls `on_signal` with the number each time. Make it before any other thread.
+// Ctrl-C, TERM and HUP as events: they are blocked in every thread from here on and read on a
+// thread of their own, which calls `on_signal` with the number each time. Make it before any other
+// thread.
+//
+// For programs that end in an orderly way of their own: the daemons, `rondo up`, `rondo train`. A
+// HUP that is ignored at the start (nohup) stays ignored.
 //
 // With `insist`, a second signal means it: a process that has not ended a second later is ended,
 // with the code of the first signal. What it leaves is removed by the next start.
 
-namespace rondo::cli {
+namespace rondo {
 
 class EndSignals {
  public:
@@ -30,4 +34,4 @@ class EndSignals {
   std::thread thread_;
 };
 
-}  // namespace rondo::cli
+}  // namespace rondo

@@ -1,4 +1,4 @@
-#include "end_signals.h"
+#include <rondo/base/end_signals.h>
 
 #include <poll.h>
 #include <pthread.h>
@@ -13,13 +13,17 @@
 
 #include <rondo/base/check.h>
 
-namespace rondo::cli {
+namespace rondo {
 
 namespace {
 sigset_t wanted() {
   sigset_t set;
   sigemptyset(&set);
-  for (const int number : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&set, number);
+  sigaddset(&set, SIGINT);
+  sigaddset(&set, SIGTERM);
+  struct sigaction hup = {};
+  const bool ignored = ::sigaction(SIGHUP, nullptr, &hup) == 0 && hup.sa_handler == SIG_IGN;
+  if (!ignored) sigaddset(&set, SIGHUP);
   return set;
 }
 }  // namespace
@@ -61,4 +65,4 @@ void EndSignals::run() {
   }
 }
 
-}  // namespace rondo::cli
+}  // namespace rondo
