@@ -126,6 +126,9 @@ class Collective {
   // Any thread: ends every rank's wait in this incarnation where they can be reached, at the least
   // this rank's, with kCancelled and the reason. Idempotent.
   virtual void abort(std::string_view reason) = 0;
+  // The rank's thread, outside of a call: why this incarnation is over, as far as can be seen
+  // without waiting.
+  [[nodiscard]] virtual std::optional<Error> look() { return std::nullopt; }
 
  protected:
   explicit Collective(const Member& member) : member_(member) {}

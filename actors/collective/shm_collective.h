@@ -49,6 +49,7 @@ class ShmCollective final : public Collective {
   }
 
   void abort(std::string_view reason) override { segment_.raise_abort(reason); }
+  [[nodiscard]] std::optional<Error> look() override { return segment_.look_for_trouble(true); }
 
  protected:
   Result<void> carry_out(const Operation& op, std::uint64_t number) override;

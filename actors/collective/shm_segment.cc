@@ -259,7 +259,7 @@ Result<void> ShmSegment::sleep_for(int rank, std::uint64_t number) {
     if (left <= DurationNs{}) {
       const std::string who = "rank " + std::to_string(rank);
       trouble = late(member_, number == 0 ? who + " did not join" : who + " did not come", number);
-    } else if (!(trouble = look_for_trouble())) {
+    } else if (!(trouble = look_for_trouble(false))) {
       futex_wait(theirs.raised, seen, std::min(left, kNapMax));
     }
   }
@@ -268,10 +268,10 @@ Result<void> ShmSegment::sleep_for(int rank, std::uint64_t number) {
   return {};
 }
 
-std::optional<Error> ShmSegment::look_for_trouble() {
+std::optional<Error> ShmSegment::look_for_trouble(bool anybody) {
   if (auto error = aborted()) return error;
   for (std::size_t rank = 0; rank < lives_.size(); ++rank)
-    if (has_ended(lives_[rank]) && !has_come(static_cast<int>(rank)))
+    if (has_ended(lives_[rank]) && (anybody || !has_come(static_cast<int>(rank))))
       return Error(ErrorCode::kUnavailable,
                    "rank " + std::to_string(rank) + " (process " +
                        std::to_string(line(static_cast<int>(rank)).pid.load()) +

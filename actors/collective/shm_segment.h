@@ -67,6 +67,8 @@ class ShmSegment {
   Result<void> meet(const ShmCall& call, std::uint64_t number);
   void raise_abort(std::string_view reason);
   [[nodiscard]] std::optional<Error> aborted() const;
+  // An abort, or the death of a rank; `anybody`: also of one whose flag is raised already.
+  [[nodiscard]] std::optional<Error> look_for_trouble(bool anybody);
 
   // Memory. `turn`: flags are raised in turns 0 and 1; what a rank wrote before the last flag of a
   // turn may be read by others until they raise the next one of that turn.
@@ -88,7 +90,6 @@ class ShmSegment {
   Result<void> gather_ranks();
   Result<void> take_place();
   [[nodiscard]] bool has_come(int rank) const;
-  [[nodiscard]] std::optional<Error> look_for_trouble();
   Error fail(Error error);
 
   Member member_;

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstring>
+#include <latch>
 #include <limits>
 #include <thread>
 
@@ -181,8 +182,10 @@ TEST_P(CollectiveTest, ARankThatDoesNotComeEndsTheOthersByTheTimeout) {
 TEST_P(CollectiveTest, AbortEndsAllWaitsAndTheNextIncarnationWorks) {
   for (std::uint64_t incarnation = 1; incarnation <= 3; ++incarnation) {
     Group ranks = group({.size = 3, .incarnation = {incarnation}});
+    std::latch summed(3);   // an abort also ends what others have not finished yet
     each(ranks, [&](int rank, Collective& self) {
       expect_tree_sum<float>(self, 5000, false);
+      summed.arrive_and_wait();
       if (rank == 2) self.abort("a rank was born again");
       const auto done = self.barrier();   // between machines the others hear of it with this call
       ASSERT_FALSE(done);
