@@ -1,6 +1,7 @@
 // How fast the ops are, and how fast this machine could be.
 //
 //   ops_bench [--threads 1,2] [--case NAME] [--rounds 7] [--json] [--cpu-time]
+//   ops_bench --roof [--threads 2]        only the roofs, as JSON
 //
 // Each line: a case of tests/ops/cases.h as two layers, forward + backward (weights packed anew,
 // as in a training step), in GFLOP/s; the roof is the best large product measured in the same run
@@ -44,21 +45,21 @@ double median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
-// 2048³ through the seam: panels of 64 columns, row blocks of 64.
+// 2048³ through the seam: both matrices packed, in panels of 64 columns and blocks of 64 rows.
 double seam_roof(const Executor& executor) {
   constexpr Dim n = 2048;
   Tensor<float> a({n, n}), b({n, n}), c({n, n});
   fill_uniform<float>({1, 0, 0, 0}, -1, 1, a);
   fill_uniform<float>({1, 0, 0, 1}, -1, 1, b);
   constexpr Dim depth = 256;
-  const GemmKernel<float> kernel({64, depth, 64, n, 64, false, true, false});
+  const GemmKernel<float> kernel({64, depth, 64, depth, 64, false, true, false});
   double best = 0;
   for (int round = 0; round < 5; ++round) {
     const double start = now();
     executor.run(static_cast<int>(n / 64), [&](int part) {
       for (Dim k = 0; k < n; k += depth)
         for (Dim q = 0; q < n / 64; ++q)
-          kernel(64, a.data() + q * 64 * n + k * 64, b.data() + part * 64 * n + k,
+          kernel(64, a.data() + q * 64 * n + k * 64, b.data() + part * 64 * n + k * 64,
                  c.data() + (part * (n / 64) + q) * 64 * 64);
     });
     best = std::max(best, 2.0 * n * n * n / (now() - start) * 1e-9);
@@ -117,7 +118,7 @@ struct Options {
   std::vector<int> threads = {1, 2};
   std::string only;
   int rounds = 7;
-  bool json = false;
+  bool json = false, roof = false;
 };
 
 void run_case(const RecurrentCase& c, int threads, double roof, const Options& options) {
@@ -153,13 +154,17 @@ void run_case(const RecurrentCase& c, int threads, double roof, const Options& o
 }
 
 int run(const Options& options) {
-  if (!options.json) std::printf("%s\n", kernel_summary().c_str());
+  if (!options.json && !options.roof) std::printf("%s\n", kernel_summary().c_str());
   for (const int threads : options.threads) {
     double roof = 1;
-    if (!options.json) {
+    if (!options.json || options.roof) {
       const Executor executor(threads);
       const double seam = seam_roof(executor), blas = blas_roof(threads);
       roof = std::max(seam, blas);
+      if (options.roof) {
+        std::printf("{\"threads\":%d,\"libxsmm\":%.1f,\"OpenBLAS\":%.1f}\n", threads, seam, blas);
+        continue;
+      }
       std::printf("roof, %d threads: seam %.1f, OpenBLAS %.1f GFLOP/s\n", threads, seam, blas);
     }
     for (const auto& c : cases::bench_cases())
@@ -179,6 +184,8 @@ int main(int argc, char** argv) {
       rondo::ops::cpu_time = true;
     } else if (flag == "--json") {
       options.json = true;
+    } else if (flag == "--roof") {
+      options.roof = true;
     } else if (i + 1 < argc && flag == "--case") {
       options.only = argv[++i];
     } else if (i + 1 < argc && flag == "--rounds") {
@@ -192,7 +199,7 @@ int main(int argc, char** argv) {
       }
     } else {
       std::fprintf(stderr, "usage: ops_bench [--threads 1,2] [--case NAME] [--rounds N] [--json]"
-                   " [--cpu-time]\n");
+                   " [--roof] [--cpu-time]\n");
       return 2;
     }
   }

@@ -25,28 +25,38 @@ void each_chain(long count, const Body& body) {
   for (int j = 0; i < count; i += kLanes, ++j) body(i, count - i, j);
 }
 
+// Asks for the next row while this one is worked on: memory would stand still meanwhile.
+template <class T>
+void ask_for(const T* row_after, long i) {
+  __builtin_prefetch(row_after + i);
+}
+
+// (Pointers are copied first: a vector store may alias anything, so they would be read again and
+// again.)
 template <class V>
 void layer_norm(const NormForward<typename V::T>& s) {
   using T = typename V::T;
-  const T count = static_cast<T>(s.count);
+  const T *x = s.x, *weight = s.weight, *bias = s.bias;
+  T* y = s.y;
+  const long elements = s.count;
+  const T count = static_cast<T>(elements);
   Chains<V> sums, squares;
-  each_chain(s.count, [&](long i, long n, int j) {
-    sums.v[j] = sums.v[j] + load_first<V>(s.x + i, n);
+  each_chain(elements, [&](long i, long n, int j) {
+    sums.v[j] = sums.v[j] + load_first<V>(x + i, n);
   });
   const T mean = sums.sum() / count;
   const V m = V::all(mean);
-  each_chain(s.count, [&](long i, long, int j) {
-    const V d = load_or<V>(s.x, i, s.count, mean) - m;
+  each_chain(elements, [&](long i, long, int j) {
+    ask_for(x + elements, i);
+    const V d = load_or<V>(x, i, elements, mean) - m;
     squares.v[j] = fma(d, d, squares.v[j]);
   });
   const T inverse = T(1) / sqrt1(squares.sum() / count + s.epsilon);
   const V scale = V::all(inverse);
-  for (long i = 0; i < s.count; i += kLanes) {
-    const long n = s.count - i;
-    const V normal = (load_first<V>(s.x + i, n) - m) * scale;
-    store_first(fma(normal, load_first<V>(s.weight + i, n), load_first<V>(s.bias + i, n)), s.y + i,
-                n);
-  }
+  each_chain(elements, [&](long i, long n, int) {
+    const V normal = (load_first<V>(x + i, n) - m) * scale;
+    store_first(fma(normal, load_first<V>(weight + i, n), load_first<V>(bias + i, n)), y + i, n);
+  });
   *s.mean = mean;
   *s.inverse = inverse;
 }
@@ -55,25 +65,29 @@ void layer_norm(const NormForward<typename V::T>& s) {
 template <class V>
 void layer_norm_backward(const NormBackward<typename V::T>& s) {
   using T = typename V::T;
+  const T *x = s.x, *dy = s.dy, *weight = s.weight;
+  T *dx = s.dx, *dweight = s.dweight, *dbias = s.dbias;
+  const long elements = s.count;
   const V mean = V::all(s.mean), inverse = V::all(s.inverse);
   Chains<V> sums, products;
-  each_chain(s.count, [&](long i, long n, int j) {
-    const V dy = load_first<V>(s.dy + i, n);
-    const V normal = (load_first<V>(s.x + i, n) - mean) * inverse;
-    const V g = dy * load_first<V>(s.weight + i, n);
+  each_chain(elements, [&](long i, long n, int j) {
+    const V d = load_first<V>(dy + i, n);
+    const V normal = (load_first<V>(x + i, n) - mean) * inverse;
+    const V g = d * load_first<V>(weight + i, n);
     sums.v[j] = sums.v[j] + g;
     products.v[j] = fma(g, normal, products.v[j]);
-    store_first(fma(dy, normal, load_first<V>(s.dweight + i, n)), s.dweight + i, n);
-    store_first(load_first<V>(s.dbias + i, n) + dy, s.dbias + i, n);
+    store_first(fma(d, normal, load_first<V>(dweight + i, n)), dweight + i, n);
+    store_first(load_first<V>(dbias + i, n) + d, dbias + i, n);
   });
-  const T count = static_cast<T>(s.count);
+  const T count = static_cast<T>(elements);
   const V g_mean = V::all(sums.sum() / count), down = V::all(-(products.sum() / count));
-  for (long i = 0; i < s.count; i += kLanes) {
-    const long n = s.count - i;
-    const V normal = (load_first<V>(s.x + i, n) - mean) * inverse;
-    const V g = load_first<V>(s.dy + i, n) * load_first<V>(s.weight + i, n);
-    store_first(inverse * fma(normal, down, g - g_mean), s.dx + i, n);
-  }
+  each_chain(elements, [&](long i, long n, int) {
+    ask_for(x + elements, i);
+    ask_for(dy + elements, i);
+    const V normal = (load_first<V>(x + i, n) - mean) * inverse;
+    const V g = load_first<V>(dy + i, n) * load_first<V>(weight + i, n);
+    store_first(inverse * fma(normal, down, g - g_mean), dx + i, n);
+  });
 }
 
 }  // namespace rondo::ops::RONDO_OPS_ISA

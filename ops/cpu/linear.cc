@@ -12,18 +12,19 @@ template <class T>
 struct LinearLayer<T>::Impl {
   Impl(Dim i, Dim o, const Executor& e) : inputs(i), outputs(o), executor(e), y(i, o), dx(o, i) {}
 
-  void weight_block(Dim rows, const T* x, const T* d, Dim first, T* sums, T* narrow) const;
+  void weight_block(Dim rows, const T* x, const T* d, Dim first, T* sums, T* panel) const;
   void weight_gradient(Dim rows, const T* x, const T* d, View<T> out, GradientMode);
   void prepare(Dim rows);
+  const T* spread(Dim rows, const T* d);
 
   static constexpr Dim kDepthChunk = 256;
   const Dim inputs, outputs;
   const Executor& executor;
   PanelProduct<T> y, dx;
-  Tensor<T> bias, sums, narrow;
+  Tensor<T> bias, sums, x_panels, d_copy;
   std::vector<T> bias_sums;
-  GemmKernel<T> chunk, rest, narrow_chunk, narrow_rest;
-  Dim rest_depth = -1;
+  GemmKernel<T> chunk, rest;
+  Dim rest_depth = -1, d_stride = outputs;
   bool packed = false, packed_for_training = false;
 };
 
@@ -72,49 +73,57 @@ void LinearLayer<T>::input_gradient_here(View<const T> dy, View<T> dx) const {
 
 template <class T>
 void LinearLayer<T>::Impl::prepare(Dim rows) {
-  ensure(sums, (inputs + kTile - 1) / kTile * outputs * kTile);
-  if (inputs % kTile != 0) ensure(narrow, rows * kTile);
+  const Dim panels = (inputs + kTile - 1) / kTile;
+  d_stride = stride_apart<T>(outputs);
+  ensure(sums, panels * outputs * kTile);
+  ensure(x_panels, panels * kDepthChunk * kTile);
+  if (d_stride != outputs) ensure(d_copy, rows * d_stride);
   const Dim depth = rows % kDepthChunk;
-  GemmShape shape{.columns = kTile, .depth = kDepthChunk, .lda = std::max(inputs, kTile),
-                  .ldb = outputs, .ldc = kTile, .b_by_depth = true, .accumulate = true};
-  GemmShape narrow_shape = shape;
-  narrow_shape.lda = kTile;
-  if (chunk.shape().depth == 0) chunk.reset(shape), narrow_chunk.reset(narrow_shape);
+  GemmShape shape{.columns = kTile, .depth = kDepthChunk, .lda = kTile, .ldb = d_stride,
+                  .ldc = kTile, .b_by_depth = true, .accumulate = true};
+  if (chunk.shape().depth == 0) chunk.reset(shape);
   if (depth == rest_depth) return;
-  shape.depth = narrow_shape.depth = rest_depth = depth;
-  if (depth > 0) rest.reset(shape), narrow_rest.reset(narrow_shape);
+  shape.depth = rest_depth = depth;
+  if (depth > 0) rest.reset(shape);
 }
 
-// to[o][i] = Σ over rows of d[row][o]·x[row][first + i], i < 64, rows ascending.
+template <class T>
+const T* LinearLayer<T>::Impl::spread(Dim rows, const T* d) {
+  if (d_stride == outputs) return d;
+  constexpr Dim kRows = 64;
+  executor.run(static_cast<int>((rows + kRows - 1) / kRows), [&](int part) {
+    for (Dim row = part * kRows; row < std::min(rows, (part + 1) * kRows); ++row)
+      std::copy_n(d + row * outputs, outputs, d_copy.data() + row * d_stride);
+  });
+  return d_copy.data();
+}
+
+// to[o][i] = Σ over rows of d[row][o]·x[row][first + i], i < 64, rows ascending; a chunk of x's
+// columns is copied into `panel` first, where its rows lie one after another.
 template <class T>
 void LinearLayer<T>::Impl::weight_block(Dim rows, const T* x, const T* d, Dim first, T* to,
-                                        T* padded) const {
-  const bool full = first + kTile <= inputs;
-  const T* a = x + first;
-  Dim lda = inputs;
-  if (!full) {
-    for (Dim row = 0; row < rows; ++row) {
-      std::fill_n(padded + row * kTile, kTile, T(0));
-      std::copy_n(x + row * inputs + first, inputs - first, padded + row * kTile);
-    }
-    a = padded;
-    lda = kTile;
-  }
+                                        T* panel) const {
+  const Dim width = std::min(kTile, inputs - first);
   std::fill_n(to, outputs * kTile, T(0));
-  Dim row = 0;
-  for (; row + kDepthChunk <= rows; row += kDepthChunk)
-    (full ? chunk : narrow_chunk)(outputs, a + row * lda, d + row * outputs, to);
-  if (row < rows) (full ? rest : narrow_rest)(outputs, a + row * lda, d + row * outputs, to);
+  for (Dim row = 0; row < rows; row += kDepthChunk) {
+    const Dim n = std::min(kDepthChunk, rows - row);
+    for (Dim i = 0; i < n; ++i) {
+      std::copy_n(x + (row + i) * inputs + first, width, panel + i * kTile);
+      std::fill_n(panel + i * kTile + width, kTile - width, T(0));
+    }
+    (n == kDepthChunk ? chunk : rest)(outputs, panel, d + row * d_stride, to);
+  }
 }
 
 template <class T>
 void LinearLayer<T>::Impl::weight_gradient(Dim rows, const T* x, const T* d, View<T> out,
                                            GradientMode mode) {
   prepare(rows);
+  d = spread(rows, d);
   executor.run(static_cast<int>((inputs + kTile - 1) / kTile), [&](int part) {
     const Dim first = part * kTile, n = std::min(kTile, inputs - first);
     T* from = sums.data() + part * outputs * kTile;
-    weight_block(rows, x, d, first, from, narrow.data());
+    weight_block(rows, x, d, first, from, x_panels.data() + part * kDepthChunk * kTile);
     for (Dim o = 0; o < outputs; ++o) {
       T* to = out.data() + o * inputs + first;
       for (Dim i = 0; i < n; ++i)

@@ -8,6 +8,16 @@
 
 namespace rondo::ops {
 
+// The stride of a copy of rows of this width, for a product that reads them by columns
+// (GemmShape::b_by_depth). Rows that lie 1 or 2 KiB apart fall into few sets of the caches: such
+// products take a sixth longer (measured) than over a copy whose rows lie apart. Other widths are
+// read as they lie.
+template <class T>
+[[nodiscard]] constexpr Dim stride_apart(Dim width) {
+  constexpr Dim kLine = 64 / sizeof(T);
+  return width == 16 * kLine || width == 32 * kLine ? width + kLine : width;
+}
+
 template <class T>
 class PanelProduct {
  public:
