@@ -207,6 +207,8 @@ void Head::refuse_dead(Step& step, NodeId id, ProcessId process) {
 
 void Head::node_died(Step& step, const Membership::Death& death) {
   view_changed_ = true;
+  if (losses_.size() == kLossesMax) losses_.erase(losses_.begin());
+  losses_.push_back({step.now, death.info.name, death.info.total});
   step.effects.add(Persist{0, dead_node_key(death.info.id), encode(death.info)});
   step.effects.add(Persist{0, node_key(death.info.id), std::nullopt});
   for (auto it = watchers_.begin(); it != watchers_.end();) {

@@ -51,6 +51,7 @@ class Head {
   static constexpr std::size_t kWatchesMax = 1'000'000;      // actors that somebody watches
   static constexpr std::size_t kQuestionsMax = 65'536;       // by name, while a node is awaited
   static constexpr DurationNs kRetryPlacement = milliseconds(200);
+  static constexpr std::size_t kLossesMax = 64;              // of nodes, remembered
 
   explicit Head(Options);
   Head(const Head&) = delete;
@@ -78,6 +79,11 @@ class Head {
   struct Step {
     TimeNs now;
     Effects effects;
+  };
+  struct Loss {   // of a node: it may come back, under another id
+    TimeNs at;
+    std::string name;
+    Shape total;
   };
   struct Question {   // WatchActor by name, whose answer waits for a node
     NodeId node;
@@ -118,6 +124,8 @@ class Head {
   void not_wanted(Step&, const ActorInfo&);
   void stop_on(Step&, NodeId, ActorId, Incarnation, const std::string& cause);
   [[nodiscard]] std::vector<Candidate> candidates() const;
+  [[nodiscard]] TimeNs wait_for_nodes_until(const Shape&) const;
+  [[nodiscard]] std::string why_nowhere(const Shape&, const std::vector<Candidate>&) const;
   void answer(Step&, NodeId, RequestId, const ActorInfo&);
   void watch(NodeId, ActorId);
   [[nodiscard]] Listing list_nodes() const;
@@ -132,6 +140,7 @@ class Head {
   bool ended_ = false;
   PersistGate gate_;
   Membership members_;
+  std::vector<Loss> losses_;         // the latest last
   JobTable jobs_;
   ActorDirectory actors_;
   std::map<ActorId, std::set<NodeId>> watchers_;

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include <rondo/base/check.h>
 #include <rondo/base/branch_marks.h>
 #include <rondo/core/head.h>
@@ -151,19 +153,41 @@ void Head::place_one(Step& step, ActorId id) {
     start_on(step, id);
     return;
   }
-  if (placement.verdict == PlacementVerdict::kLater || all.empty() || step.now < settled_at_) {
+  const TimeNs until = wait_for_nodes_until(entry.spec.shape);
+  if (placement.verdict == PlacementVerdict::kLater || all.empty() || step.now < until) {
     const TimeNs again = step.now + kRetryPlacement;
-    actors_.wait_until(id, step.now < settled_at_ ? std::min(again, settled_at_) : again);
+    actors_.wait_until(id, step.now < until ? std::min(again, until) : again);
     return;
   }
-  const Candidate* largest = &all.front();
-  for (const Candidate& c : all)
-    if (largest->total < c.total) largest = &c;
-  actors_.end(id,
-              "it needs " + describe(entry.spec.shape) + " on one node, and the largest (" +
-                  largest->name + ") has " + describe(largest->total) +
-                  ": ask for less, or add a node",
-              ErrorCode::kInvalid);
+  actors_.end(id, why_nowhere(entry.spec.shape, all), ErrorCode::kInvalid);
+}
+
+// No living node can ever hold it: until then one that could may come, or come back.
+TimeNs Head::wait_for_nodes_until(const Shape& shape) const {
+  TimeNs until = settled_at_;
+  for (const Loss& loss : losses_)
+    if (shape.fits_in(loss.total))
+      until = std::max(until, loss.at + options_.term + options_.drift);
+  return until;
+}
+
+std::string Head::why_nowhere(const Shape& shape, const std::vector<Candidate>& nodes) const {
+  constexpr std::size_t kNamed = 4;
+  std::string offers;
+  for (std::size_t n = 0; n < std::min(nodes.size(), kNamed); ++n) {
+    Shape offered = nodes[n].total;  // of what is asked for
+    if (shape.cpu_milli == 0) offered.cpu_milli = 0;
+    if (shape.gpu_milli == 0) offered.gpu_milli = 0;
+    if (shape.memory_bytes == 0) offered.memory_bytes = 0;
+    offers += (n == 0 ? "" : "; ") + nodes[n].name + " has " +
+              (offered == Shape{} ? "none" : describe(offered));
+  }
+  if (nodes.size() > kNamed) offers += "; and " + std::to_string(nodes.size() - kNamed) + " more";
+  std::string gone;
+  for (const Loss& loss : losses_)
+    if (shape.fits_in(loss.total)) gone = ", and " + loss.name + ", which had, did not come back";
+  return "it needs " + describe(shape) + " on one node, and none has that (" + offers + ")" + gone +
+         ": ask for less, or add a node";
 }
 
 void Head::start_on(Step& step, ActorId id) {

@@ -120,6 +120,46 @@ TEST_F(HeadTest, WhatFitsNowhereIsRefusedInWordsOnceTheNodesAreKnown) {
   EXPECT_NE(info().cause.find("64 cpu"), std::string::npos);
 }
 
+TEST_F(HeadTest, AnActorThatOnlyALostNodeCouldHoldWaitsForItToComeBack) {
+  const NodeId big = net.add_node("big", 8);
+  ActorSpec spec = actor_spec(driver, 1, kJob, -1);
+  spec.shape.cpu_milli = 6'000;
+  ASSERT_EQ(spawn(spec).node, big);
+  net.kill_node(big);
+  net.run_for(seconds(8));  // the term and the drift: it is dead, and its actor waits
+  ASSERT_EQ(net.head->membership().find(big), nullptr);
+  EXPECT_EQ(net.head->actors().find(spec.id)->info.state, ActorState::kRestarting);
+  ActorSpec fresh = actor_spec(driver, 2, kJob);  // a new one waits with it
+  fresh.shape.cpu_milli = 8'000;
+  spawn(fresh);
+  ActorSpec never = actor_spec(driver, 3, kJob);  // but not what fitted there neither
+  never.shape.cpu_milli = 9'000;
+  EXPECT_EQ(spawn(never).state, ActorState::kDead);
+  EXPECT_EQ(net.head->actors().find(fresh.id)->info.state, ActorState::kPending);
+  const NodeId again = net.add_node("big", 16);
+  net.run_for(seconds(1));
+  EXPECT_EQ(net.head->actors().find(spec.id)->info.state, ActorState::kAlive);
+  EXPECT_EQ(net.head->actors().find(spec.id)->info.node, again);
+  EXPECT_EQ(net.head->actors().find(fresh.id)->info.state, ActorState::kAlive);
+  net.check();
+}
+
+TEST_F(HeadTest, AnActorWhoseNodeDoesNotComeBackFailsAfterATermInWords) {
+  const NodeId big = net.add_node("big", 8);
+  ActorSpec spec = actor_spec(driver, 1, kJob, -1);
+  spec.shape.cpu_milli = 6'000;
+  ASSERT_EQ(spawn(spec).node, big);
+  net.kill_node(big);
+  net.run_for(seconds(20));
+  EXPECT_EQ(info().state, ActorState::kDead);
+  EXPECT_EQ(info().code, ErrorCode::kInvalid);
+  EXPECT_NE(info().cause.find("it needs 6 cpu on one node, and none has that (n1 has 2 cpu; n2 "
+                              "has 2 cpu), and big, which had, did not come back"),
+            std::string::npos)
+      << info().cause;
+  net.check();
+}
+
 TEST_F(HeadTest, WhatFitsLaterWaits) {
   for (std::uint64_t i = 1; i <= 3; ++i) {
     ActorSpec spec = actor_spec(driver, i, kJob);
