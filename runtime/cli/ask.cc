@@ -10,6 +10,7 @@
 #include <rondo/host/control_client.h>
 
 #include "exit_code.h"
+#include "find_cluster.h"
 #include "options.h"
 
 // `rondo status`, `list` and `logs`: asks the head what it knows, and each node what only it knows.
@@ -35,7 +36,7 @@ json parse(const std::string& text, const std::string& who) {
 // With the head, whoever the address names.
 Conversation converse(const AskOptions& options) {
   Conversation talk;
-  talk.place = need(host::locate(options.address), kNoCluster);
+  talk.place = find_cluster(options.address);
   talk.head = need(ControlClient::connect(talk.place), kNoCluster);
   if (talk.head->is_head()) return talk;
   talk.place.address = need(talk.head->inspect("head"), kNoCluster);

@@ -21,6 +21,7 @@
 #include <rondo/store/dirs.h>
 
 #include "exit_code.h"
+#include "find_cluster.h"
 #include "options.h"
 
 // `rondo head` and `rondo node`: one daemon in the foreground. Nobody restarts it; `rondo up` does.
@@ -111,6 +112,7 @@ int run_head(const ClusterOptions& o) {
   }, true);
   store::ClusterFolder folder = enter(o.cluster);
   const Leaving leaving(folder);
+  if (o.listen.empty()) need(folder.paths().check_sockets(), kMachine);
   const OwnedFd owned = need(folder.own("head"), kMachine);
   host::HeadHostOptions options;
   options.listen = listen_address_of(o, folder.paths());
@@ -207,7 +209,7 @@ int run_node(const NodeOptions& o) {
     signal = number;
     if (node) node->stop("it was told to end");
   }, true);
-  host::ClusterPlace place = need(host::locate(o.head), kNoCluster);
+  host::ClusterPlace place = find_cluster(o.head);
   if (!o.token_file.empty()) place.token = need(host::read_token(o.token_file), kMachine);
   core::Peer head;
   {

@@ -14,6 +14,7 @@
 #include <rondo/store/dirs.h>
 
 #include "exit_code.h"
+#include "find_cluster.h"
 #include "options.h"
 
 // `rondo down`: ends a cluster of this RONDO_HOME, and nothing else.
@@ -78,7 +79,7 @@ void wait_until_alone(const std::string& home, const std::string& name, bool alo
 }  // namespace
 
 int run_down(const AskOptions& options) {
-  const host::ClusterPlace place = need(host::locate(options.address), kNoCluster);
+  const host::ClusterPlace place = find_cluster(options.address);
   if (place.folder.empty())
     throw Exit{kNoCluster, place.address +
                                " is not a cluster of this RONDO_HOME: rondo down ends "

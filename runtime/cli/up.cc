@@ -168,6 +168,7 @@ void Up::start() {
                              folder_.paths().folder +
                              ": rondo status shows it, rondo down ends it"};
   owned_ = std::move(owned).value();
+  if (o_.cluster.listen.empty()) need(folder_.paths().check_sockets(), kMachine);
   need(store::write_file(folder_.paths().folder + "/supervisor.pid",
                          std::to_string(::getpid()) + "\n"),
        kMachine);

@@ -59,8 +59,7 @@ Result<ClusterPlace> place_in(const store::ClusterPaths& paths, const std::strin
 }
 
 Result<ClusterPlace> locate_named(const std::string& address) {
-  if (auto fine = net::check_address(address); !fine)
-    return Error(ErrorCode::kUnavailable, fine.error().what());
+  if (auto fine = net::check_address(address); !fine) return fine.error();
   if (const auto home = store::open_home(); home)
     for (const store::ClusterPaths& paths : store::living_clusters(home.value())) {
       const std::vector<std::string> known = addresses_of(paths);

@@ -14,7 +14,8 @@
 // Picture a visitor with or without an address: with one he goes there; without one he looks for
 // the only lit house in the street ($RONDO_HOME), and if several are lit he asks which.
 //
-// Blocking calls for the start of a program; any thread. Failures are kUnavailable, one sentence.
+// Blocking calls for the start of a program; any thread. Failures are kUnavailable, one sentence;
+// kInvalid for an address that is none.
 
 namespace rondo::host {
 

@@ -30,6 +30,10 @@ Result<std::unique_ptr<PrivateFolder>> PrivateFolder::make(const std::string& ho
   const std::lock_guard lock(living().mutex);
   auto folder = store::ClusterFolder::enter_private(home);
   if (!folder) return folder.error();
+  if (auto fine = folder.value().paths().check_sockets(); !fine) {
+    folder.value().leave_and_remove();
+    return fine.error();
+  }
   living().folders.insert(folder.value().paths().folder);
   return std::unique_ptr<PrivateFolder>(new PrivateFolder(std::move(folder).value()));
 }

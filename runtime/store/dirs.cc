@@ -148,6 +148,11 @@ Result<std::string> ClusterPaths::socket_address(const std::string& socket_name)
   return "ipc://" + path;
 }
 
+Result<void> ClusterPaths::check_sockets() const {
+  const auto longest = socket_address("d-" + hex(0));  // a driver's, a worker's, a client's
+  return longest ? Result<void>() : longest.error();
+}
+
 Result<void> check_cluster_name(const std::string& name) {
   if (valid_name(name)) return {};
   return Error(ErrorCode::kInvalid,

@@ -48,6 +48,8 @@ struct ClusterPaths {
   // "ipc:///…/s/NAME". kUnavailable: longer than a socket's path may be (set RONDO_HOME to
   // something shorter).
   [[nodiscard]] Result<std::string> socket_address(const std::string& socket_name) const;
+  // Whether every process of the cluster can have its socket there. kUnavailable, as above.
+  [[nodiscard]] Result<void> check_sockets() const;
 };
 
 // Letters, digits, - _ . and at most 64: the name of a cluster is a folder's.
