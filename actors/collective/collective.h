@@ -126,6 +126,8 @@ class Collective {
   // Any thread: ends every rank's wait in this incarnation where they can be reached, at the least
   // this rank's, with kCancelled and the reason. Idempotent.
   virtual void abort(std::string_view reason) = 0;
+  // The rank's thread, outside of a call: like abort(), and tells all the others.
+  virtual void leave(const std::string& reason) { abort(reason); }
   // The rank's thread, outside of a call: why this incarnation is over, as far as can be seen
   // without waiting.
   [[nodiscard]] virtual std::optional<Error> look() { return std::nullopt; }
@@ -134,8 +136,6 @@ class Collective {
   explicit Collective(const Member& member) : member_(member) {}
   // `number`: counts this rank's operations, from 1. A failure breaks the incarnation.
   virtual Result<void> carry_out(const Operation& op, std::uint64_t number) = 0;
-  // The rank's thread, outside of a call: this rank takes no further part; the others shall know.
-  virtual void leave(const std::string& reason) { abort(reason); }
 
  private:
   [[nodiscard]] std::optional<Error> complaint(const Operation& op, std::size_t in_count,

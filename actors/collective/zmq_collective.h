@@ -38,14 +38,15 @@ class ZmqCollective final : public Collective {
                                                      const Member& member, Options options);
 
   void abort(std::string_view reason) override { flag_.raise(reason); }
+  void leave(const std::string& reason) override {
+    flag_.raise(reason);
+    post_->send_abort(ErrorCode::kCancelled, reason);
+  }
   // Frames of other groups and of older incarnations, so far.
   [[nodiscard]] std::uint64_t dropped() const { return post_->dropped(); }
 
  protected:
   Result<void> carry_out(const Operation& op, std::uint64_t number) override;
-  void leave(const std::string& reason) override {
-    post_->send_abort(ErrorCode::kCancelled, reason);
-  }
 
  private:
   struct Hops;
