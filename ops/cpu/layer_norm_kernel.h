@@ -20,21 +20,30 @@ template <class Body>
 void each_chain(long count, const Body& body) {
   constexpr long kFour = 4 * kLanes;
   long i = 0;
-  for (; i + kFour <= count; i += kFour)
-    for (int j = 0; j < 4; ++j) body(i + j * kLanes, long{kLanes}, j);
+  for (; i + kFour <= count; i += kFour) {
+    body(i, long{kLanes}, 0);
+    body(i + kLanes, long{kLanes}, 1);
+    body(i + 2 * kLanes, long{kLanes}, 2);
+    body(i + 3 * kLanes, long{kLanes}, 3);
+  }
   for (int j = 0; i < count; i += kLanes, ++j) body(i, count - i, j);
 }
 
-// Asks for the next row while this one is worked on: memory would stand still meanwhile.
+// Asks for the next row, or for the row to be written, while this one is worked on: memory would
+// stand still meanwhile.
 template <class T>
 void ask_for(const T* row_after, long i) {
   __builtin_prefetch(row_after + i);
 }
+template <class T>
+void ask_to_write(T* row, long i) {
+  __builtin_prefetch(row + i, 1);
+}
 
-// (Pointers are copied first: a vector store may alias anything, so they would be read again and
-// again.)
+// Pointers are copied first: a vector store may alias anything, so they would be read again and
+// again. Flattened: bodies that are called instead of inlined cost as much as the arithmetic.
 template <class V>
-void layer_norm(const NormForward<typename V::T>& s) {
+[[gnu::flatten]] void layer_norm(const NormForward<typename V::T>& s) {
   using T = typename V::T;
   const T *x = s.x, *weight = s.weight, *bias = s.bias;
   T* y = s.y;
@@ -42,6 +51,7 @@ void layer_norm(const NormForward<typename V::T>& s) {
   const T count = static_cast<T>(elements);
   Chains<V> sums, squares;
   each_chain(elements, [&](long i, long n, int j) {
+    ask_to_write(y, i);
     sums.v[j] = sums.v[j] + load_first<V>(x + i, n);
   });
   const T mean = sums.sum() / count;
@@ -63,7 +73,7 @@ void layer_norm(const NormForward<typename V::T>& s) {
 
 // With g = dy·weight and n the normalised x: dx = inverse·(g − mean(g) − n·mean(g·n)).
 template <class V>
-void layer_norm_backward(const NormBackward<typename V::T>& s) {
+[[gnu::flatten]] void layer_norm_backward(const NormBackward<typename V::T>& s) {
   using T = typename V::T;
   const T *x = s.x, *dy = s.dy, *weight = s.weight;
   T *dx = s.dx, *dweight = s.dweight, *dbias = s.dbias;
@@ -71,6 +81,7 @@ void layer_norm_backward(const NormBackward<typename V::T>& s) {
   const V mean = V::all(s.mean), inverse = V::all(s.inverse);
   Chains<V> sums, products;
   each_chain(elements, [&](long i, long n, int j) {
+    ask_to_write(dx, i);
     const V d = load_first<V>(dy + i, n);
     const V normal = (load_first<V>(x + i, n) - mean) * inverse;
     const V g = d * load_first<V>(weight + i, n);
