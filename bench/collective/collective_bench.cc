@@ -3,24 +3,29 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <map>
 #include <string>
 #include <vector>
 
 #include <rondo/actors/collective/shm_collective.h>
+#include <rondo/actors/collective/zmq_collective.h>
 #include <rondo/base/check.h>
 
 // collective_bench [--rounds N] [--fresh]: two processes sum float32 of several sizes, and beside
 // it one memcpy of the same bytes, in turns. One line a size and way: `way bytes microseconds`,
 // the median over the rounds of a round's mean; bench/collective/compare.py reads them.
 //
-// shm: gradients and result in shared memory. shm-private: copied in and out. `--fresh`: every rank
-// writes its gradients anew before each sum (not timed), so that they must cross between the
-// cores; by default they stay as they are, as in the peers' own benchmarks.
+// shm: gradients and result in shared memory. shm-private: copied in and out. zmq: over ZeroMQ's
+// ipc, as between machines. `--fresh`: every rank writes its gradients anew before each sum (not
+// timed), so that they must cross between the cores; by default they stay as they are, as in the
+// peers' own benchmarks. First comes `distance 0 microseconds`: a cache line's way to the other core
+// and back, in the quietest moment.
 
 namespace {
 
@@ -77,15 +82,38 @@ struct Buffers {
   std::vector<float> in, out, copy;
 };
 
-void measure(Collective& group, Buffers& at, std::size_t bytes, const Options& options,
+// Two processes hand one word to and fro: the least mean of some hundred ways.
+void measure_distance(int rank, Collective& group, ShmCollective::Shared<float> words) {
+  constexpr int kWays = 300;
+  constexpr int kRounds = 300;
+  static_assert(sizeof(std::atomic<int>) == sizeof(float));
+  auto* ping = reinterpret_cast<std::atomic<int>*>(words.result.data());
+  auto* pong = reinterpret_cast<std::atomic<int>*>(words.result.data() + 64);
+  double least = 1e9;
+  must(group.barrier());
+  for (int round = 0; round < kRounds; ++round) {
+    const auto began = Clock::now();
+    for (int i = round * kWays + 1; i <= (round + 1) * kWays; ++i) {
+      if (rank == 0) ping->store(i, std::memory_order_release);
+      while ((rank == 0 ? pong : ping)->load(std::memory_order_acquire) < i) {}
+      if (rank == 1) pong->store(i, std::memory_order_release);
+    }
+    const std::chrono::duration<double, std::micro> took = Clock::now() - began;
+    least = std::min(least, took.count() / kWays);
+  }
+  must(group.barrier());
+  if (rank == 0) std::printf("distance 0 %.3f\n", least);
+}
+
+void measure(Collective& group, Collective& distant, Buffers& at, std::size_t bytes, const Options& options,
              std::map<std::string, std::vector<double>>& times) {
   const std::size_t count = bytes / sizeof(float);
   const int n = times_for(bytes);
-  const auto sum = [&](std::span<float> in, std::span<float> out) {
-    must(group.all_reduce(std::span<const float>(in.first(count)), out.first(count)));
-  };
-  const auto measure_one = [&](const char* way, std::span<float> in, std::span<float> out) {
-    const auto call = [&] { sum(in, out); };
+  const auto measure_one = [&](const char* way, Collective& by, std::span<float> in,
+                               std::span<float> out) {
+    const auto call = [&] {
+      must(by.all_reduce(std::span<const float>(in.first(count)), out.first(count)));
+    };
     const auto write = [&] {
       std::fill_n(in.begin(), count, 1.5F);
       must(group.barrier());
@@ -104,24 +132,38 @@ void measure(Collective& group, Buffers& at, std::size_t bytes, const Options& o
     times["memcpy"].push_back(timed_together(n, copy));
   }
   must(group.barrier());
-  measure_one("shm", at.shared.mine, at.shared.result);
-  measure_one("shm-private", at.in, at.out);
+  measure_one("shm", group, at.shared.mine, at.shared.result);
+  measure_one("shm-private", group, at.in, at.out);
+  measure_one("zmq", distant, at.in, at.out);
 }
 
-int run_rank(int rank, ShmHandle handle, std::size_t arena, const Options& options) {
+std::unique_ptr<ZmqCollective> join_distant(int rank, const std::string& folder) {
+  const std::vector<std::string> addresses = {"ipc://" + folder + "/0", "ipc://" + folder + "/1"};
+  auto post = ZmqPost::bind(addresses[static_cast<std::size_t>(rank)]);
+  if (!post) must(post.error());
+  auto joined = ZmqCollective::join(std::move(post).value(), {rank, 2, Incarnation{1}},
+                                    {.key = 1, .addresses = addresses});
+  if (!joined) must(joined.error());
+  return std::move(joined).value();
+}
+
+int run_rank(int rank, ShmHandle handle, const std::string& folder, std::size_t arena,
+             const Options& options) {
   auto joined = ShmCollective::join({rank, 2, Incarnation{1}}, {handle, arena});
   if (!joined) must(joined.error());
   Collective& group = *joined.value();
+  const auto distant = join_distant(rank, folder);
   const std::size_t most = kSizes.back() / sizeof(float);
   auto shared = joined.value()->allocate<float>(most);
   if (!shared) must(shared.error());
   Buffers at{shared.value(), std::vector<float>(most, 1.0F), std::vector<float>(most),
              std::vector<float>(most)};
+  measure_distance(rank, group, at.shared);
   std::fill(at.shared.mine.begin(), at.shared.mine.end(), 1.0F);
   for (const std::size_t bytes : kSizes) {
     std::map<std::string, std::vector<double>> times;
     for (int round = 0; round < options.rounds; ++round)
-      measure(group, at, bytes, options, times);
+      measure(group, *distant, at, bytes, options, times);
     if (rank != 0) continue;
     for (const auto& [way, values] : times)
       std::printf("%s %zu %.3f\n", way.c_str(), bytes, median(values));
@@ -147,10 +189,13 @@ int main(int argc, char** argv) {
   auto fd = ShmSegment::make({2, Incarnation{1}, arena});
   if (!fd) must(fd.error());
   const ShmHandle handle{::getpid(), fd.value().get()};
+  std::string folder = std::filesystem::temp_directory_path() / "rondo-bench-XXXXXX";
+  RONDO_CHECK(::mkdtemp(folder.data()) != nullptr);
   const pid_t child = ::fork();
-  if (child == 0) std::_Exit(run_rank(1, handle, arena, options));
-  const int code = run_rank(0, handle, arena, options);
+  if (child == 0) std::_Exit(run_rank(1, handle, folder, arena, options));
+  const int code = run_rank(0, handle, folder, arena, options);
   int status = 0;
   ::waitpid(child, &status, 0);
+  std::filesystem::remove_all(folder);
   return code != 0 || status != 0 ? 1 : 0;
 }
