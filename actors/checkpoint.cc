@@ -1,10 +1,25 @@
 #include <rondo/actors/checkpoint.h>
 
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+
 #include <rondo/base/check.h>
 
 namespace rondo::actors {
 
 namespace {
+
+// A folder is often meant as the checkpoint in it.
+Result<TensorFile> read_checkpoint(const std::string& path) {
+  auto file = read_tensors(path);
+  const std::string inside = (std::filesystem::path(path) / "best.safetensors").string();
+  std::error_code error;
+  if (!file && std::filesystem::exists(inside, error))
+    return Error(file.error().code(), std::string(file.error().what()) + ", with " + inside +
+                                          " in it: name that");
+  return file;
+}
 
 Error of_file(const std::string& path, const Error& error) {
   return {error.code(), "checkpoint '" + path + "': " + error.what()};
@@ -74,6 +89,9 @@ Result<void> get_parameters(const TensorFile& file, const ModelSpec& model, Laye
   for (const TensorSpec& tensor : tensors) {
     const std::span<float> to(out.data() + tensor.offset, tensor.size());
     if (const auto got = file.get(tensor.name, shape_of(tensor), to); !got) return got.error();
+    if (!std::all_of(to.begin(), to.end(), [](float value) { return std::isfinite(value); }))
+      return Error(ErrorCode::kInvalid, "its tensor '" + tensor.name + "' holds NaN or infinity: "
+                                        "the model is of no use");
   }
   return {};
 }
@@ -151,7 +169,7 @@ Result<void> save_run(const std::string& path, const RunState& state,
 }
 
 Result<RunState> load_run(const std::string& path) {
-  const auto file = read_tensors(path);
+  const auto file = read_checkpoint(path);
   if (!file) return file.error();
   const auto spec = from_metadata(file.value().metadata);
   if (!spec) return of_file(path, spec.error());
@@ -171,7 +189,7 @@ Result<RunState> load_run(const std::string& path) {
 }
 
 Result<TrainedModel> load_model(const std::string& path) {
-  const auto file = read_tensors(path);
+  const auto file = read_checkpoint(path);
   if (!file) return file.error();
   const auto spec = from_metadata(file.value().metadata);
   if (!spec) return of_file(path, spec.error());

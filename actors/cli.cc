@@ -1,6 +1,7 @@
 #include <rondo/actors/cli.h>
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <cmath>
 #include <cstdint>
@@ -62,6 +63,17 @@ CLI::Validator finite_number(bool or_zero) {
     const std::optional<double> value = whole_text<double>(text);
     if (value && std::isfinite(*value) && (or_zero ? *value >= 0 : *value > 0)) return {};
     return "'" + text + "' is no finite number " + (or_zero ? "from 0 on" : "above 0");
+  };
+  return CLI::Validator(check, "NUMBER");
+}
+
+CLI::Validator number_between(double low, double high) {
+  const auto check = [low, high](const std::string& text) -> std::string {
+    const std::optional<double> value = whole_text<double>(text);
+    if (value && *value >= low && *value <= high) return {};
+    std::array<char, 64> range{};
+    std::snprintf(range.data(), range.size(), "from %g to %g", low, high);
+    return "'" + text + "' is no number " + range.data();
   };
   return CLI::Validator(check, "NUMBER");
 }

@@ -29,8 +29,10 @@ struct Exit {
 // nearest flag named.
 void parse_flags(CLI::App& app, int argc, char** argv);
 
-// Checks of a flag's text: a finite number above 0, or from 0 on; a whole number of 64 bits.
+// Checks of a flag's text: a finite number above 0, or from 0 on; a number from `low` to `high`; a
+// whole number of 64 bits.
 [[nodiscard]] CLI::Validator finite_number(bool or_zero);
+[[nodiscard]] CLI::Validator number_between(double low, double high);
 [[nodiscard]] CLI::Validator whole_number();
 
 // Runs a program's body and turns what it throws into an exit code and a sentence: "rondo train:

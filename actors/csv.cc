@@ -83,6 +83,17 @@ std::optional<double> number(const std::string& cell) {
   return value;
 }
 
+// The first of them: a file that is no CSV may have one of a megabyte.
+std::string names_of(const std::vector<std::string>& header) {
+  constexpr std::size_t kShown = 200;
+  std::string names;
+  for (const std::string& cell : header) {
+    if (names.size() > kShown) break;
+    names += (names.empty() ? "" : ", ") + trimmed(cell);
+  }
+  return names.size() <= kShown ? names : names.substr(0, kShown) + " ...";
+}
+
 Error bad(const std::string& path, int line, const std::string& text) {
   return {ErrorCode::kInvalid, path + ", line " + std::to_string(line) + ": " + text};
 }
@@ -98,10 +109,8 @@ Result<std::vector<double>> read_column(const std::string& path, std::string_vie
   if (!header) return bad(path, 1, "a quote is never closed");
   const auto column = find_column(*header, name);
   if (!column) {
-    std::string names;
-    for (const std::string& cell : *header) names += (names.empty() ? "" : ", ") + trimmed(cell);
     return Error(ErrorCode::kNotFound,
-                 path + " has no column '" + name + "'; its columns are: " + names);
+                 path + " has no column '" + name + "'; its columns are: " + names_of(*header));
   }
   std::vector<double> values;
   while (!reader.done()) {

@@ -23,11 +23,15 @@ Result<void> describe_series(const std::string& bytes, RunSpec& spec) {
   const auto rows = read_column(spec.data.path, bytes, spec.data.column);
   if (!rows) return rows.error();
   const auto count = static_cast<int>(rows.value().size());
+  if (count == 0)
+    return Error(ErrorCode::kInvalid,
+                 spec.data.path + " has a header row and no others: nothing to learn from");
   if (spec.data.test_rows < 0) spec.data.test_rows = count / 3;
   if (spec.data.test_rows >= count)
-    return Error(ErrorCode::kOverloaded, "--test-rows " + std::to_string(spec.data.test_rows) +
-                                             " leaves none of the " + std::to_string(count) +
-                                             " rows of " + spec.data.path + " to learn from");
+    return Error(ErrorCode::kOverloaded,
+                 "--test-rows " + std::to_string(spec.data.test_rows) + " leaves nothing to learn "
+                     "from: " + spec.data.path + " has " + std::to_string(count) +
+                     (count == 1 ? " row" : " rows"));
   const auto training = static_cast<std::size_t>(count - spec.data.test_rows);
   const auto scale = fit_scale(std::span(rows.value()).first(training));
   if (!scale) return Error(scale.error().code(), spec.data.path + ": " + scale.error().what());

@@ -90,7 +90,7 @@ void check_sane(const RunSpec& spec) {
   if (!positive || !bounded) throw std::runtime_error("its sizes make no sense");
   if (model.data == DataKind::kTokens && model.inputs != spec.data.vocabulary.size())
     throw std::runtime_error("its vocabulary does not fit its inputs");
-  if (model.data == DataKind::kSeries && (spec.data.scale.lag < 1 || spec.data.test_rows < 0))
+  if (model.data == DataKind::kSeries && (spec.data.scale.lag < 1 || spec.data.test_rows < 1))
     throw std::runtime_error("its series scale makes no sense");
 }
 

@@ -40,6 +40,10 @@ Error broken(const std::string& path, const std::string& why) {
   return {ErrorCode::kInvalid, "'" + path + "' is not a whole safetensors file: " + why};
 }
 
+Error foreign(const std::string& path, const std::string& why) {
+  return {ErrorCode::kInvalid, "'" + path + "' is no checkpoint: " + why};
+}
+
 Error refused(const std::string& what, const std::string& path) {
   return {ErrorCode::kUnavailable,
           "cannot " + what + " '" + path + "': " + std::system_category().message(errno)};
@@ -258,14 +262,16 @@ Result<TensorFile> read_tensors(const std::string& path) {
   const Result<std::string> bytes = read_file(path);
   if (!bytes) return bytes.error();
   const std::string_view all = bytes.value();
-  if (all.size() < 8) return broken(path, "it has " + std::to_string(all.size()) + " bytes");
+  if (all.empty()) return foreign(path, "it is empty");
+  if (all.size() < 8) return foreign(path, "it has " + std::to_string(all.size()) + " bytes");
   std::uint64_t length = 0;
   std::memcpy(&length, all.data(), sizeof length);
-  if (length > kHeaderBytesMax) return broken(path, "its header claims more than 100 MB");
+  if (length > kHeaderBytesMax)
+    return foreign(path, "it does not begin as a safetensors file does");
   if (length > all.size() - 8) return broken(path, "its header is cut short");
   const std::string_view data = all.substr(8 + length);
   const auto header = nlohmann::json::parse(all.substr(8, length), nullptr, false);
-  if (!header.is_object()) return broken(path, "its header is not a JSON object");
+  if (!header.is_object()) return foreign(path, "its header is not a JSON object");
   TensorFile file;
   std::uint64_t used = 0;
   for (const auto& [name, entry] : header.items()) {

@@ -23,7 +23,7 @@ Flags parse_sample_flags(int argc, char** argv) {
   app.add_option("--length", flags.options.length, "Characters to write")
       ->capture_default_str()->check(CLI::Range(1, 1 << 30));
   app.add_option("--temperature", flags.options.temperature, "Below 1: safer; above 1: wilder")
-      ->capture_default_str()->check(CLI::Range(1e-3, 1e3) & finite_number(false));
+      ->capture_default_str()->check(number_between(1e-3, 1e3));
   app.add_option("--prime", flags.prime, "Text to go on from (default: a line's start)");
   app.add_option("--seed", flags.options.seed, "Of the draws")
       ->capture_default_str()->check(whole_number());

@@ -48,8 +48,9 @@ int dominant_lag(const std::vector<double>& levels) {
 
 Result<SeriesScale> fit_scale(std::span<const double> training) {
   if (training.size() < 8)
-    return Error(ErrorCode::kInvalid, "the series has " + std::to_string(training.size()) +
-                                          " training rows: at least 8 are needed");
+    return Error(ErrorCode::kInvalid,
+                 "the series has " + std::to_string(training.size()) + " training row" +
+                     (training.size() == 1 ? "" : "s") + ": at least 8 are needed");
   SeriesScale scale;
   scale.logarithm = std::all_of(training.begin(), training.end(), [](double v) { return v > 0; });
   const std::vector<double> levels = in_levels(scale.logarithm, training);

@@ -25,7 +25,8 @@ Result<Streams> Streams::of_tokens(std::vector<std::int32_t> tokens, const Optio
   const std::int64_t count = size == 0 ? 0 : (size - 1) / wide;
   if (count < 1)
     return Error(ErrorCode::kOverloaded,
-                 "the text has " + std::to_string(size) + " characters, but a batch of " +
+                 "the text has " + std::to_string(size) +
+                     (size == 1 ? " character" : " characters") + ", but a batch of " +
                      std::to_string(options.batch) + " sequences of " +
                      std::to_string(options.seq) + " needs " + std::to_string(wide + 1) +
                      ": give a longer text, or a smaller --batch or --seq");
@@ -49,7 +50,8 @@ Result<Streams> Streams::of_series(std::vector<float> values, const Options& opt
   const std::int64_t length = size == 0 ? 0 : (size - 1) / options.batch;
   if (length < 2)
     return Error(ErrorCode::kOverloaded,
-                 "the series leaves " + std::to_string(size) + " training values, but --batch " +
+                 "the series leaves " + std::to_string(size) +
+                     (size == 1 ? " training value" : " training values") + ", but --batch " +
                      std::to_string(options.batch) + " needs at least " +
                      std::to_string(2 * options.batch + 1));
   std::int64_t held = static_cast<std::int64_t>(std::llround(

@@ -63,7 +63,7 @@ std::string shown(std::string_view token) {
 
 Error not_utf8(std::string_view bytes, std::size_t at) {
   return {ErrorCode::kInvalid, "the text is not UTF-8 at offset " + std::to_string(at) + " (byte " +
-                                   shown(bytes.substr(at, 1)) + "): use --tokens byte"};
+                                   shown(bytes.substr(at, 1)) + ")"};
 }
 
 }  // namespace
@@ -77,14 +77,17 @@ bool parse(std::string_view text, TokenKind& out) {
 }
 
 Result<std::string> read_file(const std::string& path) {
-  struct stat info {};
-  if (::stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode))
-    return Error(ErrorCode::kNotFound, "cannot read '" + path + "': it is a directory");
-  std::ifstream in(path, std::ios::binary);
-  if (!in) {
-    const std::string why = std::system_category().message(errno);
+  const auto refused = [&](const std::string& why) {
     return Error(ErrorCode::kNotFound, "cannot read '" + path + "': " + why);
-  }
+  };
+  // A pipe that nobody writes to would let the opening wait, so look first.
+  struct stat info {};
+  if (::stat(path.c_str(), &info) != 0) return refused(std::system_category().message(errno));
+  if (S_ISDIR(info.st_mode)) return refused("it is a folder");
+  if (!S_ISREG(info.st_mode))
+    return refused("it is no regular file; what a pipe or a device gives must be written to one");
+  std::ifstream in(path, std::ios::binary);
+  if (!in) return refused(std::system_category().message(errno));
   std::ostringstream all;
   all << in.rdbuf();
   if (in.bad()) return Error(ErrorCode::kNotFound, "cannot read '" + path + "' to its end");
@@ -97,7 +100,9 @@ Result<Vocabulary> vocabulary_of(std::string_view bytes, TokenKind kind) {
     seen.insert(token);
     return true;
   });
-  if (end != bytes.size()) return not_utf8(bytes, end);
+  if (end != bytes.size())
+    return Error(ErrorCode::kInvalid,
+                 std::string(not_utf8(bytes, end).what()) + ": use --tokens byte");
   Vocabulary vocabulary{kind, {}};
   for (std::string_view token : seen) vocabulary.tokens.emplace_back(token);
   return vocabulary;

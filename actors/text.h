@@ -31,7 +31,8 @@ struct Vocabulary {
   bool operator==(const Vocabulary&) const = default;
 };
 
-// The whole file as bytes; kNotFound when it cannot be read.
+// The whole file as bytes; kNotFound when it cannot be read, or is no regular file: a run must be
+// able to read it again.
 [[nodiscard]] Result<std::string> read_file(const std::string& path);
 
 // The vocabulary of `bytes`. kInvalid when `bytes` is not UTF-8 and tokens are characters.

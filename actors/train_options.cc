@@ -72,13 +72,13 @@ void add_run(CLI::App& app, Flags& flags) {
   app.add_option("--lr", flags.lr, "Learning rate (a series: 0.003)")
       ->group("Run")->capture_default_str()->check(finite_number(false));
   app.add_option("--lr-decay", flags.lr_decay, "Factor an epoch on the learning rate")
-      ->group("Run")->capture_default_str()->check(CLI::Range(0.0, 1.0) & finite_number(true));
+      ->group("Run")->capture_default_str()->check(number_between(0, 1));
   app.add_option("--lr-decay-after", flags.lr_decay_after, "... after this many epochs")
       ->group("Run")->capture_default_str()->check(CLI::NonNegativeNumber);
   app.add_option("--clip", flags.clip, "Bound on each gradient value; 0: none")
       ->group("Run")->capture_default_str()->check(finite_number(true));
   app.add_option("--val-frac", flags.val_frac, "Held-out part of each stream (a series: 0.2)")
-      ->group("Run")->capture_default_str()->check(CLI::Range(0.0, 0.9) & finite_number(true));
+      ->group("Run")->capture_default_str()->check(number_between(0, 0.9));
   app.add_option("--seed", flags.seed, "Of all random numbers")
       ->group("Run")->capture_default_str()->check(whole_number());
 }

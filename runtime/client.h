@@ -15,8 +15,9 @@
 // (host/, or sim/). Everything here is type-erased: values are bytes with numbered refs. Users do
 // not call it.
 //
-// All verbs may be called from any thread. submit, call and put never wait for another process,
-// except that put of a large value waits for memory. Verbs that wait take a deadline.
+// All verbs may be called from any thread. submit, call and spawn never wait for another process.
+// put of a value above limits::kInlineBytesMax asks the node for memory and waits for its answer, a
+// minute at most. Verbs that wait for others' work take a deadline.
 
 namespace rondo {
 
@@ -30,15 +31,17 @@ struct Resources {
 struct TaskOptions {
   std::string name = {};
   Resources resources = {.cpu = 1};
-  int max_retries = 3;
+  int max_retries = 3;  // after a worker's death, of what may have begun; -1: without end
 };
 
 struct ActorOptions {
   std::string name = {};
   Resources resources = {};
-  int max_restarts = 0;  // -1: without end
-  int max_task_retries = 0;
-  unsigned max_pending = 0;  // calls that may wait at the caller; 0: the default
+  int max_restarts = 0;      // after a death; -1: without end
+  int max_task_retries = 0;  // of a call that may have begun when the actor died; -1: without end
+  // Calls of one process to this actor that are unanswered; more fail with kOverloaded. 0: no bound
+  // of its own; then limits::kCallsQueuedMax (4 million) that are not yet sent.
+  unsigned max_pending = 0;
 };
 
 class Context;
@@ -98,7 +101,8 @@ class Client {
   virtual ActorId spawn(const std::string& class_name, const ActorOptions&, EncodedArguments) = 0;
 
   // A new ready object of `bytes` bytes, written by `fill`. Throws kOverloaded when the store is
-  // full.
+  // full (it waits 2 s at most for dropped objects that are still read), kTimeout when the node
+  // does not answer.
   virtual CellRef put(std::size_t bytes, std::vector<CellRef> refs,
                       const std::function<void(std::span<std::byte>)>& fill) = 0;
 

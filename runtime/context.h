@@ -11,11 +11,11 @@
 // Context: the verbs. Runtime is one; a task or method that submits, spawns, puts or waits takes a
 // Context& as its first parameter, so that no global is needed.
 //
-// All verbs are thread-safe. submit, spawn, put and call do not wait (put waits for memory when the
-// store is full); get and wait do, without holding the CPU that the task was given. submit, spawn
-// and call throw only kInvalid; all else arrives at get, which throws rondo::Error. Arguments
-// convert to the parameters' types here, at the caller; a Ref where a value is wanted makes a
-// dependency.
+// All verbs are thread-safe. submit, spawn and call never wait and throw only kInvalid; all else
+// arrives at get, which throws rondo::Error. get, wait and find wait, without holding the CPU that
+// the task was given. put waits only for this machine's node, which lends memory for a large value;
+// a full store makes it throw. Arguments convert to the parameters' types here, at the caller; a
+// Ref where a value is wanted makes a dependency.
 //
 // A Context must not be kept beyond the call that received it; Refs and Actors may.
 
@@ -116,8 +116,9 @@ class Context {
     return wait_cells(cells_of(refs), count, detail::to_ns(timeout));
   }
 
-  // A value that many may read: large ones lie in the store once. Throws kOverloaded when it is
-  // full.
+  // A value that many may read: one above 64 KiB lies in the store once. Throws kOverloaded when
+  // the store is full: at once, or within 2 s if what was dropped is still being read and would
+  // make room; kTimeout when the node does not answer for a minute.
   template <class T>
   Ref<std::decay_t<T>> put(const T& value) {
     using V = std::decay_t<T>;

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <limits>
 
 #include <unistd.h>
 
@@ -116,6 +117,26 @@ TEST(Checkpoint, NoFlippedHeaderByteCrashes) {
     damaged[at] = static_cast<char>(damaged[at] ^ 0x15);
     spill(folder.file("damaged"), damaged);
     static_cast<void>(load_run(folder.file("damaged")));  // an error or another run, never a crash
+  }
+}
+
+TEST(Checkpoint, WeightsThatAreNoNumbersAreRefusedWithTheirTensor) {
+  const Folder folder;
+  for (const float bad : {std::numeric_limits<float>::quiet_NaN(),
+                          -std::numeric_limits<float>::infinity()}) {
+    ASSERT_TRUE(save_run(folder.file("run"), a_run()).ok());
+    TensorFile file = read_tensors(folder.file("run")).value();
+    std::vector<float> values(16);
+    values[7] = bad;
+    file.put("bias_ih_l1", {16}, values);
+    ASSERT_TRUE(write_tensors(folder.file("bad"), file).ok());
+    for (const auto& error : {load_run(folder.file("bad")).error(),
+                              load_model(folder.file("bad")).error()}) {
+      EXPECT_EQ(error.code(), ErrorCode::kInvalid);
+      EXPECT_NE(std::string(error.what()).find("tensor 'bias_ih_l1' holds NaN or infinity"),
+                std::string::npos)
+          << error.what();
+    }
   }
 }
 

@@ -4,6 +4,9 @@
 
 #include <algorithm>
 #include <csignal>
+#include <cstdlib>
+
+#include <sys/stat.h>
 
 #include <nlohmann/json.hpp>
 
@@ -57,16 +60,24 @@ TEST(Train, BadUsageIsOneSentenceAndExitCode2) {
   refused({"--text", text, "--lr", "-1"}, "'-1' is no finite number above 0");
   refused({"--text", text, "--lr", "nan"}, "'nan' is no finite number above 0");
   refused({"--text", text, "--clip", "nan"}, "'nan' is no finite number from 0 on");
+  refused({"--text", text, "--val-frac", "1"}, "--val-frac: '1' is no number from 0 to 0.9");
   refused({"--text", text, "--seed", "-1"}, "'-1' is no whole number");
   refused({"--text", text, "--timeline", scratch / "none/t"}, "there is no folder");
   refused({"--text", text, "--timeline", "/dev/full"}, "is not a regular file");
   refused({"--text", text, "--layers", "0"}, "--layers");
+  refused({"--text", text, "--text", text}, "--text is given 2 times: once is enough");
+  refused({"--text", text, "--frob", "1"}, "unknown flag '--frob'; see --help");
   refused({"--text", text, "-o", "yaml"}, "one of text, json");
   refused({"--text", scratch.write("empty", "")}, "the text has 0 characters");
-  refused({"--text", scratch.write("one", "x")}, "the text has 1 characters");
+  refused({"--text", scratch.write("one", "x")}, "the text has 1 character,");
   refused({"--csv", scratch.write("c", "a,b\n1,2\n")}, "--csv needs --column");
   refused({"--csv", scratch / "c", "--column", "z"}, "has no column 'z'; its columns are: a, b");
   refused({"--text", text, "--resume"}, "there is no run in");
+  refused({"--csv", scratch / "c", "--column", "a", "--test-rows", "1"},
+          "--test-rows 1 leaves nothing to learn from: " + (scratch / "c") + " has 1 row");
+  expect_refused(run("rondo-train", {"--text", text, "--out", ""}), 2, "--out wants the name");
+  expect_refused(run("rondo-train", {"--text", text, "--layers"}), 2,
+                 "--layers wants a value after it");
 }
 
 TEST(Train, ARunThatDivergesSaysSoAndKeepsNothingOfIt) {
@@ -75,7 +86,75 @@ TEST(Train, ARunThatDivergesSaysSoAndKeepsNothingOfIt) {
   const std::string out = scratch / "out";
   expect_refused(run("rondo-train", with(tiny(text, out), {"--lr", "1e38"})), 1,
                  "is no finite number, the run has diverged");
-  EXPECT_FALSE(std::filesystem::exists(out + "/best.safetensors"));
+  EXPECT_FALSE(std::filesystem::exists(out));
+  std::filesystem::create_directory(out);  // one that was there stays
+  scratch.write("out/notes", "mine");
+  EXPECT_EQ(run("rondo-train", with(tiny(text, out), {"--lr", "1e38"})).code, 1);
+  EXPECT_EQ(slurp(out + "/notes"), "mine");
+  EXPECT_FALSE(std::filesystem::exists(out + "/curve.csv"));
+}
+
+TEST(Train, WhatIsNoRegularFileIsRefusedAtOnce) {
+  const Scratch scratch;
+  const std::string pipe = scratch / "pipe";
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  for (const std::string& path : {pipe, std::string("/dev/zero"), scratch / ""}) {
+    expect_refused(run("rondo-train", {"--text", path, "--out", scratch / "out"}), 2,
+                   "cannot read '" + path);
+    expect_refused(run("rondo-train", {"--csv", path, "--column", "x", "--out", scratch / "out"}),
+                   2, "cannot read '" + path);
+    expect_refused(run("rondo-sample", {path}), 2, "cannot read '" + path);
+    expect_refused(run("rondo-eval", {path, "--text", path}), 2, "cannot read '" + path);
+  }
+  EXPECT_FALSE(std::filesystem::exists(scratch / "out"));
+}
+
+TEST(Train, AHomeThatCannotBeUsedIsExitCode5AndABadAddressExitCode2) {
+  const Scratch scratch;
+  const std::string text = scratch.write("text", small_text(4000));
+  const std::vector<std::string> arguments = tiny(text, scratch / "out");
+  const std::string before = std::getenv("RONDO_HOME") == nullptr ? "" : std::getenv("RONDO_HOME");
+  ::setenv("RONDO_HOME", (scratch / std::string(100, 'x')).c_str(), 1);
+  expect_refused(run("rondo-train", arguments), 5, "set RONDO_HOME to a shorter path");
+  const std::string open = scratch / "open";
+  std::filesystem::create_directory(open);
+  std::filesystem::permissions(open, std::filesystem::perms::all);
+  ::setenv("RONDO_HOME", open.c_str(), 1);
+  expect_refused(run("rondo-train", arguments), 5, "is open to other users");
+  if (before.empty()) ::unsetenv("RONDO_HOME");
+  else ::setenv("RONDO_HOME", before.c_str(), 1);
+  expect_refused(run("rondo-train", with(arguments, {"--address", "nonsense"})), 2,
+                 "address nonsense");
+  EXPECT_FALSE(std::filesystem::exists(scratch / "out"));
+}
+
+TEST(Train, AFinishedRunSaysSoOnResumeAndHowToGoOn) {
+  const Scratch scratch;
+  const std::string text = scratch.write("text", small_text(4000));
+  const std::string out = scratch / "out";
+  ASSERT_EQ(run("rondo-train", tiny(text, out)).code, 0);
+  const std::string last = slurp(out + "/last.safetensors");
+  const Ran again = run("rondo-train", {"--resume", "--out", out});
+  EXPECT_EQ(again.code, 0) << again.err;
+  EXPECT_NE(again.out.find("is finished: its goal was 2 epochs"), std::string::npos) << again.out;
+  EXPECT_NE(again.out.find("rondo train --resume --out " + out + " --epochs N"),
+            std::string::npos);
+  const std::vector<json> said =
+      events(run("rondo-train", {"--resume", "--out", out, "-o", "json"}).out);
+  ASSERT_EQ(said.size(), 1u);
+  EXPECT_EQ(said[0]["event"], "done");
+  EXPECT_EQ(slurp(out + "/last.safetensors"), last);
+  const Ran more = run("rondo-train", {"--resume", "--out", out, "--epochs", "3", "-o", "json"});
+  EXPECT_EQ(more.code, 0) << more.err;
+  EXPECT_EQ(events(more.out).back()["epoch"], 3);
+  // A goal of steps, inside an epoch: judged anew, and then the same is said.
+  const std::string short_run = scratch / "short";
+  std::vector<std::string> steps = tiny(text, short_run);
+  std::replace(steps.begin(), steps.end(), std::string("--epochs"), std::string("--steps"));
+  ASSERT_EQ(run("rondo-train", steps).code, 0);
+  const Ran stays = run("rondo-train", {"--resume", "--out", short_run});
+  EXPECT_EQ(stays.code, 0) << stays.err;
+  EXPECT_NE(stays.err.find("its goal was 2 steps"), std::string::npos) << stays.err;
 }
 
 TEST(Train, BadContentIsOneSentenceAndExitCode1) {
@@ -89,6 +168,10 @@ TEST(Train, BadContentIsOneSentenceAndExitCode1) {
   const std::string latin = scratch.write("latin", "caf\xE9 au lait");
   expect_refused(run("rondo-train", {"--text", latin, "--out", scratch / "o"}), 1,
                  "not UTF-8 at offset 3");
+  const std::string bare = scratch.write("bare.csv", "m,v\n");
+  expect_refused(run("rondo-train", {"--csv", bare, "--column", "v", "--out", scratch / "o"}), 1,
+                 "has a header row and no others");
+  EXPECT_FALSE(std::filesystem::exists(scratch / "o"));
 }
 
 TEST(Train, AFolderThatCannotBeMadeIsExitCode5) {
@@ -202,7 +285,16 @@ TEST(Sample, WritesTheLengthAskedForAndTheSameAgain) {
   expect_refused(run("rondo-sample", {best, "--prime", "§"}), 1,
                  "unknown character '§' at offset 0");
   expect_refused(run("rondo-sample", {scratch / "none"}), 2, "cannot read");
-  expect_refused(run("rondo-sample", {text}), 1, "not a whole safetensors file");
+  expect_refused(run("rondo-sample", {best, "--temperature", "nan"}), 2,
+                 "--temperature: 'nan' is no number from 0.001 to 1000");
+  expect_refused(run("rondo-sample", {text}), 1,
+                 "is no checkpoint: it does not begin as a safetensors file does");
+  expect_refused(run("rondo-sample", {scratch / "out"}), 2, "it is a folder, with " + best);
+  expect_refused(run("rondo-sample", {scratch.write("empty", "")}), 1,
+                 "is no checkpoint: it is empty");
+  const Ran latin = run("rondo-sample", {best, "--prime", "the \xE9"});
+  expect_refused(latin, 1, "--prime: the text is not UTF-8 at offset 4");
+  EXPECT_EQ(latin.err.find("--tokens"), std::string::npos) << latin.err;
 }
 
 TEST(Eval, JudgesATextAndNamesWhatItCannotRead) {
