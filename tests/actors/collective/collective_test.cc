@@ -111,6 +111,53 @@ TEST_P(CollectiveTest, NobodyLeavesABarrierBeforeAllHaveCome) {
   });
 }
 
+// Calls of every kind and many sizes in a row, so that quick ranks are ahead of slow ones.
+TEST_P(CollectiveTest, ManyDifferentCallsInARowGiveTheTreesBits) {
+  for (const int size : {2, 5}) {
+    Group ranks = group({.size = size});
+    each(ranks, [&](int rank, Collective& self) {
+      std::uint32_t draw = 7;   // the same calls on every rank
+      for (int call = 0; call < 300; ++call) {
+        draw = draw * 1664525U + 1013904223U;
+        const std::size_t count = (draw >> 8) % (call % 10 == 0 ? 20'000 : 200);
+        auto data = values_of<float>(rank, count);
+        const auto sum = tree_sum<float>(size, count);
+        const auto view = std::span<const float>(data);
+        std::vector<float> part(self.my_part(count, Dtype::kFloat32).count);
+        switch (draw >> 29) {
+          case 0:
+          case 1:
+          case 2:
+            ASSERT_TRUE(self.all_reduce(view, std::span(data)));
+            ASSERT_TRUE(same_bits<float>(data, sum)) << call;
+            break;
+          case 3:
+          case 4: {
+            ASSERT_TRUE(self.reduce_scatter(view, std::span(part)));
+            const auto mine = std::span(sum).subspan(self.my_part(count, Dtype::kFloat32).begin);
+            ASSERT_TRUE(same_bits<float>(part, mine.first(part.size()))) << call;
+            break;
+          }
+          case 5:
+            part.assign(part.size(), static_cast<float>(rank));
+            ASSERT_TRUE(self.all_gather(std::span<const float>(part), std::span(data)));
+            for (int other = 0; other < size; ++other) {
+              const Part range = part_of(count, Dtype::kFloat32, other, size);
+              for (std::size_t i = 0; i < range.count; ++i)
+                ASSERT_EQ(data[range.begin + i], static_cast<float>(other)) << call;
+            }
+            break;
+          case 6:
+            ASSERT_TRUE(self.broadcast(std::span(data), call % size));
+            ASSERT_TRUE(same_bits<float>(data, values_of<float>(call % size, count))) << call;
+            break;
+          default: ASSERT_TRUE(self.barrier());
+        }
+      }
+    });
+  }
+}
+
 struct Disagreement {
   const char* name;
   std::function<Result<void>(Collective&)> odd;   // what rank 1 does instead
