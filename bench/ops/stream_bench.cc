@@ -73,8 +73,8 @@ void print_line(const Line& line, int threads, double best) {
   const double time = seconds(line.body);
   const double bytes = line.bytes_an_element * static_cast<double>(kCount);
   if (json) {
-    std::printf("{\"case\":\"%s\",\"threads\":%d,\"seconds\":%.6f,\"bytes\":%.0f,\"flops\":%.0f,"
-                "\"roof_bytes_a_second\":%.0f}\n",
+    std::printf("{\"case\":\"%s\",\"threads\":%d,\"seconds\":%.6f,\"bytes\":%.0f,"
+                "\"flops\":%.0f,\"roof_bytes_a_second\":%.0f}\n",
                 line.name, threads, time, bytes, line.flops, best);
   } else if (bytes > 0) {
     std::printf("%-22s %d threads  %6.1f GB/s of %6.1f  ratio %.2f\n", line.name, threads,
@@ -99,7 +99,8 @@ void run_streams(int threads) {
   if (!json) std::printf("roof, %d threads: %.1f GB/s\n", threads, best * 1e-9);
 
   const auto optimizer = [&](Optimizer rule) {
-    optimizer_step<float>(executor, {.rule = rule, .step = 5}, {x, dy, a, a, y, d, {h.data(), shape}});
+    optimizer_step<float>(executor, {.rule = rule, .step = 5},
+                          {x, dy, a, a, y, d, {h.data(), shape}});
   };
   const View<float> table(h.data(), {kWidth, kWidth});
   const Line lines[] = {

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <rondo/ops/cpu/kernel_table.h>
+#include <rondo/ops/deer.h>
 #include <rondo/ops/dropout.h>
 #include <rondo/ops/elementwise.h>
 #include <rondo/ops/linear.h>
@@ -98,6 +99,26 @@ std::uint64_t hash_min(const Executor& executor) {
   return h;
 }
 
+std::uint64_t hash_deer(const Executor& executor) {
+  std::uint64_t h = 5;
+  for (const Cell cell : cases::kCells) {
+    for (const DeerForm form : {DeerForm::kFull, DeerForm::kDiagonal}) {
+      cases::RecurrentProblem<float> p({"", {cell, 5, 18, false}, {80, 2}});
+      for (Dim i = 0; i < p.w_hh.count(); ++i) p.w_hh[i] *= 0.5F;
+      DeerLayer<float> layer(p.spec, executor, {.form = form, .iterations = 100});
+      DeerActivations<float> a(p.spec, p.shape);
+      layer.pack(p.weights());
+      (void)layer.forward(p.input(), {}, a, {});
+      h = hash(h, a.y().data(), static_cast<std::size_t>(a.y().count()) * sizeof(float));
+      (void)layer.backward({.x = p.input(), .dy = p.dy, .dx = p.dx,
+                            .grads = {p.g_ih, p.g_hh, p.gb_ih, p.gb_hh}},
+                           a);
+      for (const auto* t : {&p.dx, &p.g_ih, &p.g_hh, &p.gb_ih, &p.gb_hh}) h = hash_of(h, *t);
+    }
+  }
+  return h;
+}
+
 std::string hashes(int threads) {
   const Executor executor(threads);
   std::string text;
@@ -113,6 +134,7 @@ std::string hashes(int threads) {
     text += c.name + " both ways " + std::to_string(h) + "\n";
   }
   text += "rows " + std::to_string(hash_rows(executor)) + "\n";
+  text += "deer " + std::to_string(hash_deer(executor)) + "\n";
   text += "min " + std::to_string(hash_min(executor)) + "\n";
   text += "head " + std::to_string(hash_head(executor)) + "\n";
   return text + "optimizers " + std::to_string(hash_optimizers(executor)) + "\n";
