@@ -44,6 +44,15 @@ Result<void> OutFolder::make(const std::string& path) {
 
 void OutFolder::leave() {
   const std::lock_guard lock(mutex_);
+  remove_what_is_useless();
+}
+
+void OutFolder::leave_for_good() {
+  mutex_.lock();
+  remove_what_is_useless();
+}
+
+void OutFolder::remove_what_is_useless() {
   if (path_.empty()) return;
   remove_unfinished(path_);
   if (!had_curve_ && !holds(path_, "last.safetensors") && !holds(path_, "best.safetensors"))

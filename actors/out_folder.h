@@ -9,7 +9,7 @@
 // The folder that a run writes into. A run that ends before it has saved anything leaves no folder
 // that it made itself, nor half a file in one that it found.
 //
-// `leave` may be called from any thread, also while another one writes; the rest is for one thread.
+// Leaving may be done from any thread, also while another one writes; the rest is for one thread.
 
 namespace rondo::actors {
 
@@ -25,8 +25,12 @@ class OutFolder {
   // Removes unfinished files, a learning curve of this run that belongs to no checkpoint, and those
   // folders that make() made and in which nothing is.
   void leave();
+  // The same, for a process that ends at once: who then wants to make a folder waits for its end.
+  void leave_for_good();
 
  private:
+  void remove_what_is_useless();
+
   std::mutex mutex_;
   std::string path_;               // GUARDED_BY(mutex_)
   bool had_curve_ = false;         // GUARDED_BY(mutex_)

@@ -230,7 +230,7 @@ bool is_finished(const TrainOptions& options, const Streams& streams) {
 int run(int argc, char** argv, const Registry& registry) {
   OutFolder folder;
   StopSignals stop([&folder](int code) {
-    folder.leave();
+    folder.leave_for_good();
     end_now(code);
   });
   TrainOptions options = parse_train_options(argc, argv);

@@ -302,7 +302,7 @@ TEST_F(BadInput, CtrlCInATrainingRunLeavesACheckpointAndNothingElse) {
   const std::string out = home_.scratch() + "/out";
   const auto run = home_.beside({"rondo", "train", "--text", text, "--out", out, "--hidden", "16",
                                  "--batch", "8", "--seq", "16", "-o", "json"});
-  ASSERT_TRUE(run->waits_for("\"step\"")) << run->err();
+  ASSERT_TRUE(run->waits_for("\"event\":\"step\"")) << run->err();
   run->signal(SIGINT);
   EXPECT_EQ(run->end(20), 130) << run->err();
   EXPECT_NE(run->err().find("--resume --out " + out), std::string::npos) << run->err();

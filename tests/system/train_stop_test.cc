@@ -72,10 +72,10 @@ TEST_F(TrainStop, WhileALargeModelIsSetUpItEndsPromptlyAndSaysThatThereIsNothing
   }
 }
 
-// A step here takes several seconds on two cores.
+// A step here takes some seconds on two cores.
 TEST_F(TrainStop, AStepThatTakesLongIsNotWaitedForAndTheOneBeforeItIsSaved) {
   const std::vector<std::string> slow{"--hidden", "512", "--layers", "1",
-                                      "--batch",  "64",  "--seq",    "2000"};
+                                      "--batch",  "64",  "--seq",    "1000"};
   const auto run = train(slow);
   ASSERT_TRUE(run->waits_for("\"event\":\"step\"", 60)) << run->err();
   run->signal(SIGINT);
@@ -100,7 +100,7 @@ TEST_F(TrainStop, AStepThatTakesLongIsNotWaitedForAndTheOneBeforeItIsSaved) {
 TEST_F(TrainStop, OnAClusterOfDaemonsTheSecondOneEndsAtOnceAndTheClusterForgetsTheRun) {
   up(1);
   home_.environment()["RONDO_ADDRESS"] = address();
-  const auto run = train({"--hidden", "512", "--layers", "1", "--batch", "64", "--seq", "2000"});
+  const auto run = train({"--hidden", "512", "--layers", "1", "--batch", "64", "--seq", "1000"});
   ASSERT_TRUE(run->waits_for("\"event\":\"start\"", 30)) << run->err();
   run->signal(SIGINT);
   run->signal(SIGINT);
