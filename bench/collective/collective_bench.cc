@@ -24,8 +24,8 @@
 // shm: gradients and result in shared memory. shm-private: copied in and out. zmq: over ZeroMQ's
 // ipc, as between machines. `--fresh`: every rank writes its gradients anew before each sum (not
 // timed), so that they must cross between the cores; by default they stay as they are, as in the
-// peers' own benchmarks. First comes `distance 0 microseconds`: a cache line's way to the other core
-// and back, in the quietest moment.
+// peers' own benchmarks. First comes `distance 0 microseconds`: a cache line's way to the
+// other core and back, in the quietest moment.
 
 namespace {
 
@@ -105,8 +105,8 @@ void measure_distance(int rank, Collective& group, ShmCollective::Shared<float> 
   if (rank == 0) std::printf("distance 0 %.3f\n", least);
 }
 
-void measure(Collective& group, Collective& distant, Buffers& at, std::size_t bytes, const Options& options,
-             std::map<std::string, std::vector<double>>& times) {
+void measure(Collective& group, Collective& distant, Buffers& at, std::size_t bytes,
+             const Options& options, std::map<std::string, std::vector<double>>& times) {
   const std::size_t count = bytes / sizeof(float);
   const int n = times_for(bytes);
   const auto measure_one = [&](const char* way, Collective& by, std::span<float> in,
