@@ -91,7 +91,10 @@ std::string names_of(const std::vector<std::string>& header) {
     if (names.size() > kShown) break;
     names += (names.empty() ? "" : ", ") + trimmed(cell);
   }
-  return names.size() <= kShown ? names : names.substr(0, kShown) + " ...";
+  if (names.size() > kShown) names = names.substr(0, kShown) + " ...";
+  for (char& c : names)
+    if (std::iscntrl(static_cast<unsigned char>(c)) != 0) c = '?';  // not for a terminal
+  return names;
 }
 
 Error bad(const std::string& path, int line, const std::string& text) {

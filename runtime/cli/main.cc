@@ -193,6 +193,11 @@ std::string sentence_of(const CLI::ParseError& error, CLI::App& app,
     return "what shall it do? " + help + "verbs; rondo up starts a cluster";
   }
   const std::string text = error.what();
+  if (dynamic_cast<const CLI::RequiredError*>(&error) != nullptr)
+    for (const CLI::Option* option : app.get_subcommand(verb)->get_options())
+      if (option->get_required() && option->count() == 0)
+        return option->get_name() + " is missing: " + option->get_description() + " (" + help +
+               "flags)";
   if (dynamic_cast<const CLI::ExtrasError*>(&error) == nullptr)
     return plain_usage(text) + " (" + help + "flags)";
   const std::string word = text.substr(text.rfind(' ') + 1);

@@ -53,6 +53,15 @@ TEST(Csv, ReadsAQuotedColumnWhateverItsCase) {
   EXPECT_EQ(rows.value(), (std::vector<double>{112, 100}));
 }
 
+TEST(Csv, AFileThatIsNoneIsNotPouredOntoTheTerminal) {
+  const auto wide = read_column("f", std::string(100'000, 'x') + "\n1\n", "b");
+  EXPECT_LT(std::string(wide.error().what()).size(), 300u);
+  const auto escapes = read_column("f", "a\x1b[2J,c\n1,2\n", "b");
+  EXPECT_NE(std::string(escapes.error().what()).find("its columns are: a?[2J, c"),
+            std::string::npos)
+      << escapes.error().what();
+}
+
 TEST(Csv, AHoleOrAWordNamesLineAndColumn) {
   const auto hole = read_column("f.csv", "a,b\n1,2\n3,\n", "b");
   ASSERT_FALSE(hole.ok());

@@ -503,6 +503,10 @@ TEST_F(BadInput, HelpIsFoundByTryingAndNamesWhatThereIs) {
     EXPECT_EQ(home_.rondo({verb, "--help"}).code, 0) << verb;
   expect_refused(home_.rondo({"up", "--nodse", "2"}), 2, "did you mean --nodes?");
   expect_refused(home_.rondo({"list", "nodes", "--adress", "x"}), 2, "did you mean --address?");
+  expect_refused(home_.rondo({"--frob"}), 2, "unknown flag --frob (");
+  expect_refused(home_.rondo({"up", "--nodes", "1", "--nodes", "2"}), 2,
+                 "--nodes is given 2 times: once is enough");
+  expect_refused(home_.rondo({"list"}), 2, "WHAT is missing: nodes, actors, workers, objects");
   expect_refused(home_.rondo({"up", "--memory", "lots"}), 2, "500M");
   expect_refused(home_.rondo({"up", "--cpus", "many"}), 2, "not a number above 0");
   expect_refused(home_.rondo({"up", "--cluster", "../x"}), 2, "no name for a cluster");
