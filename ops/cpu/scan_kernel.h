@@ -86,6 +86,7 @@ struct MinLstmCell {
 // Steps that a place takes before the next place has its turn: its carry and summary stay in
 // registers meanwhile.
 inline constexpr long kAhead = 4;
+inline constexpr long kAheadBack = 2;   // more arrays: with 4, rows a power of two apart crowd L1
 
 // body(place in the slots, place in h, place in the carry, units left) for every sixteen units of
 // a step.
@@ -163,8 +164,8 @@ void scan_forward(const ScanRun<typename V::T>& s) {
 // Backwards in time, from the last step to the first: the carry before step t is a·(dy + carry).
 template <class V, template <class> class Cell>
 void scan_back_summary(const ScanRun<typename V::T>& s) {
-  for (long end = s.steps; end > 0; end -= kAhead) {
-    const long ahead = end < kAhead ? end : kAhead;
+  for (long end = s.steps; end > 0; end -= kAheadBack) {
+    const long ahead = end < kAheadBack ? end : kAheadBack;
     each_place(s, end - ahead, [&](long at, long row, long u, long n) {
       Summary<V, true> summary(s, u, n);
       for (long k = ahead - 1; k >= 0; --k) {
@@ -178,8 +179,8 @@ void scan_back_summary(const ScanRun<typename V::T>& s) {
 
 template <class V, template <class> class Cell, bool kSummary>
 void scan_backward_of(const ScanRun<typename V::T>& s) {
-  for (long end = s.steps; end > 0; end -= kAhead) {
-    const long ahead = end < kAhead ? end : kAhead;
+  for (long end = s.steps; end > 0; end -= kAheadBack) {
+    const long ahead = end < kAheadBack ? end : kAheadBack;
     each_place(s, end - ahead, [&](long at, long row, long u, long n) {
       V carry = load_first<V>(s.carry + u, n);
       Summary<V, kSummary> summary(s, u, n);
