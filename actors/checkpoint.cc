@@ -204,7 +204,8 @@ std::unique_ptr<Stage> single_stage(const TrainedModel& model, const ops::Execut
   StageSpec spec{model.spec, 0, 0};
   spec.run.batch = 1;
   spec.run.layout = {};
-  auto stage = std::make_unique<Stage>(spec, executor);
+  spec.run.device = Device::kCpu;
+  auto stage = make_stage(spec, executor);
   StageSnapshot version = stage->current().copy();
   version.parameters = model.parameters;
   stage->restore(version.view());

@@ -12,6 +12,7 @@
 
 #include <rondo/base/check.h>
 #include <rondo/ops/elementwise.h>
+#include <rondo/ops/numeric_profile.h>
 
 namespace rondo::actors {
 
@@ -99,11 +100,24 @@ bool Group::restored_at_start() {
   while (true) {
     try {
       restore_all();
+      profile_ = ask_profile();
       return true;
     } catch (const Error& error) {
       if (!recover(error)) return false;
     }
   }
+}
+
+// The processor's cores follow the canonical arithmetic everywhere; GPUs are asked.
+std::string Group::ask_profile() {
+  if (spec_.device == Device::kCpu) return ops::numeric_profile();
+  std::vector<Ref<std::string>> asked;
+  for (const Party& party : parties_) asked.push_back(party.bound.call(&StageActor::profile));
+  std::set<std::string> all;
+  for (const auto& ref : asked) all.insert(get(ref));
+  std::string joined;
+  for (const std::string& one : all) joined += (joined.empty() ? "" : " + ") + one;
+  return joined;
 }
 
 Buffer Group::wait_for(const CellRef& cell) {

@@ -63,6 +63,8 @@ class Group {
   void commit();
   // The sum of the losses over all validation segments.
   std::optional<double> validate(const std::vector<Segment>& segments);
+  // What the stages' bits depend on besides the run; of GPUs that differ: of each.
+  [[nodiscard]] const std::string& profile() const { return profile_; }
   // What is in force. Needs no actor. Requires: has_version().
   [[nodiscard]] bool has_version() const { return committed_.states.size() == parties_.size(); }
   [[nodiscard]] std::vector<StageSnapshot> committed() const;
@@ -98,6 +100,7 @@ class Group {
   [[nodiscard]] Error root_of(const StepEnds& ends, const Error& error) const;
 
   bool restored_at_start();
+  [[nodiscard]] std::string ask_profile();
   // After a failure: false when stopped. Throws `error` itself if no actor died of it.
   bool recover(const Error& error);
   // Asks everybody; reports who died and gives their indices.
@@ -113,6 +116,7 @@ class Group {
   Reporter& reporter_;
   const std::atomic<int>& stop_;
   Options options_;
+  std::string profile_;
   std::vector<Party> parties_;  // by replica, then by stage
   Version committed_;
   Version prepared_;

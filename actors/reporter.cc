@@ -107,7 +107,8 @@ void Reporter::start(const RunSpec& spec, const std::string& out, std::size_t pa
            {"microbatches", layout.microbatches},
            {"threads", threads},
            {"seed", spec.seed},
-           {"profile", ops::numeric_profile()},
+           {"device", to_string(spec.device)},
+           {"profile", spec.profile},
            {"data", spec.data.path},
            {"out", out}});
     return;
@@ -120,7 +121,9 @@ void Reporter::start(const RunSpec& spec, const std::string& out, std::size_t pa
               layout.replicas, layout.replicas == 1 ? "" : "s", layout.stages,
               layout.stages == 1 ? "" : "s", layout.microbatches,
               layout.microbatches == 1 ? "" : "es", threads, threads == 1 ? "" : "s",
-              ops::numeric_profile().c_str(), ops::kernel_summary().c_str(), out.c_str()));
+              spec.profile.c_str(),
+              spec.device == Device::kCpu ? ops::kernel_summary().c_str() : "float32",
+              out.c_str()));
   if (options_.first_step > 0)
     line(format("resumed after step %lld", static_cast<long long>(options_.first_step)));
 }

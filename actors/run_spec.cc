@@ -5,7 +5,6 @@
 
 #include <nlohmann/json.hpp>
 
-#include <rondo/ops/numeric_profile.h>
 
 namespace rondo::actors {
 
@@ -119,10 +118,13 @@ RunSpec parse_metadata(const std::map<std::string, std::string>& metadata) {
   spec.clip = run.at("clip").get<double>();
   spec.epochs = run.at("epochs").get<int>();
   spec.steps = run.at("steps").get<std::int64_t>();
+  if (!parse(run.value("device", "cpu"), spec.device))
+    throw std::runtime_error("its device is unknown");
   spec.seed = part("seed").get<std::uint64_t>();
   const json layout = part("layout");
   spec.layout = {layout.at("replicas").get<int>(), layout.at("stages").get<int>(),
                  layout.at("microbatches").get<int>()};
+  spec.profile = metadata.at("profile");
   check_sane(spec);
   return spec;
 }
@@ -141,6 +143,13 @@ bool parse(std::string_view text, ops::Optimizer& out) {
     }
   }
   return false;
+}
+
+std::string_view to_string(Device device) { return device == Device::kGpu ? "gpu" : "cpu"; }
+
+bool parse(std::string_view text, Device& out) {
+  out = text == "gpu" ? Device::kGpu : Device::kCpu;
+  return text == "gpu" || text == "cpu";
 }
 
 double learning_rate(const RunSpec& spec, int epoch) {
@@ -167,7 +176,8 @@ std::map<std::string, std::string> to_metadata(const RunSpec& spec) {
                  {"lr_decay_after", spec.lr_decay_after},
                  {"clip", spec.clip},
                  {"epochs", spec.epochs},
-                 {"steps", spec.steps}};
+                 {"steps", spec.steps},
+                 {"device", to_string(spec.device)}};
   const json layout{{"replicas", spec.layout.replicas},
                     {"stages", spec.layout.stages},
                     {"microbatches", spec.layout.microbatches}};
@@ -179,7 +189,7 @@ std::map<std::string, std::string> to_metadata(const RunSpec& spec) {
           {"run", run.dump()},
           {"seed", json(spec.seed).dump()},
           {"layout", layout.dump()},
-          {"profile", ops::numeric_profile()}};
+          {"profile", spec.profile}};
 }
 
 Result<RunSpec> from_metadata(const std::map<std::string, std::string>& metadata) {

@@ -29,6 +29,9 @@ struct DataSpec {
   Vocabulary vocabulary;
 };
 
+// Where the stages compute. Part of what the bits depend on.
+enum class Device : unsigned char { kCpu, kGpu };
+
 struct RunSpec {
   ModelSpec model;
   DataSpec data;
@@ -44,10 +47,14 @@ struct RunSpec {
   int epochs = 50;          // the goal: this many epochs,
   std::int64_t steps = 0;   // or this many steps, if not 0
   Layout layout;
+  Device device = Device::kCpu;
+  std::string profile;   // what else the bits of a saved run depend on; empty: not yet known
 };
 
 [[nodiscard]] std::string_view to_string(ops::Optimizer rule);
 [[nodiscard]] bool parse(std::string_view text, ops::Optimizer& out);
+[[nodiscard]] std::string_view to_string(Device device);
+[[nodiscard]] bool parse(std::string_view text, Device& out);
 
 // The learning rate during `epoch` (from 1): lr, times lr_decay for every epoch after
 // `lr_decay_after`.

@@ -3,15 +3,14 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include <rondo/actors/layout.h>
 #include <rondo/actors/run_spec.h>
 #include <rondo/actors/streams.h>
 #include <rondo/ops/executor.h>
-#include <rondo/ops/linear.h>
 #include <rondo/ops/recurrent.h>
-#include <rondo/ops/tensor.h>
 
 // A Stage owns consecutive layers of one replica: their parameters, optimiser moments and boundary
 // states (h, c), and computes with them. The first stage gathers from tokens; the last one holds
@@ -22,8 +21,11 @@
 // Until swap nothing in force has changed, so `abort` can throw a step away at any moment and the
 // same step done again gives the same bits.
 //
+// One interface, two devices: cpu_stage.h and gpu_stage.h. All spans are host memory.
+//
 // Pure computation: no clock, no messages, no threads of its own (the executor is lent and must
-// outlive it). One call at a time. Wrong shapes are bugs and abort.
+// outlive it). One call at a time. Wrong shapes are bugs and abort; what a GPU cannot do (it is
+// full, it was taken away) is thrown as ops::GpuFault, in one sentence.
 
 namespace rondo::actors {
 
@@ -62,8 +64,7 @@ inline StageView StageSnapshot::view() const { return {parameters, moments, stat
 
 class Stage {
  public:
-  Stage(const StageSpec& spec, const ops::Executor& executor);  // holds first_version(spec)
-  ~Stage();
+  virtual ~Stage() = default;
   Stage(const Stage&) = delete;
   Stage& operator=(const Stage&) = delete;
 
@@ -83,67 +84,76 @@ class Stage {
 
   // Throws away what an unfinished step left. `fresh`: the step starts from zero states (the start
   // of an epoch).
-  void begin(bool fresh);
+  virtual void begin(bool fresh) = 0;
   // Runs the layers; all but the last stage return their activations [T,n,H], valid until this
   // microbatch's backward.
-  std::span<const float> forward(int microbatch, int steps, const Input& input);
+  virtual std::span<const float> forward(int microbatch, int steps, const Input& input) = 0;
   // Last stage only, after forward: the sum of the losses, and the gradient of (sum * scale).
-  double loss(int microbatch, const Feed& targets, double scale);
+  virtual double loss(int microbatch, const Feed& targets, double scale) = 0;
   // Adds to the gradient; `dy` [T,n,H] is empty at the last stage. Returns dx [T,n,H], empty at
   // the first stage; valid until the next call.
-  std::span<const float> backward(int microbatch, std::span<const float> dy);
+  virtual std::span<const float> backward(int microbatch, std::span<const float> dy) = 0;
   // This slice's gradient, laid out as the parameters. Valid when every microbatch has gone
-  // backward.
-  [[nodiscard]] std::span<const float> gradient() const { return gradient_; }
+  // backward, until the next step begins.
+  [[nodiscard]] virtual std::span<const float> gradient() = 0;
   // Builds the next version from the gradient summed over all slices. `number`: the step's, from 1.
-  void apply(std::span<const float> gradient_sum, double lr, std::uint64_t number);
+  virtual void apply(std::span<const float> gradient_sum, double lr, std::uint64_t number) = 0;
   // The next version, not yet in force. Requires: apply was called.
-  [[nodiscard]] StageView prepared() const;
-  void swap();
+  [[nodiscard]] virtual StageView prepared() = 0;
+  virtual void swap() = 0;
 
   // --- outside of a step ---
 
-  [[nodiscard]] StageView current() const;
+  [[nodiscard]] virtual StageView current() = 0;
   // Requires: sizes as those of current() (see fits()).
-  void restore(const StageView& version);
+  virtual void restore(const StageView& version) = 0;
   [[nodiscard]] bool fits(const StageView& version) const;
 
   // Runs without learning, on states of its own that a `fresh` call zeroes. Activations, or at the
   // last stage the head's outputs [T,n,outputs]; valid until the next call.
-  std::span<const float> infer(int microbatch, int steps, const Input& input, bool fresh);
+  virtual std::span<const float> infer(int microbatch, int steps, const Input& input,
+                                       bool fresh) = 0;
+  // What its bits depend on besides the run (ops/numeric_profile.h, ops/gpu.h).
+  [[nodiscard]] virtual std::string profile() const = 0;
+
   // Last stage, after infer: the sum of the losses of its outputs.
-  double judge(int microbatch, const Feed& targets);
+  double judge(int microbatch, const Feed& targets) { return loss(microbatch, targets, 0); }
+
+ protected:
+  explicit Stage(const StageSpec& spec);
+
+  // What every device needs to know of the shapes.
+  [[nodiscard]] ops::RecurrentSpec layer_spec(int layer) const;
+  // Of the first of the four tensors of a layer; of the head's weight (its bias follows).
+  [[nodiscard]] const TensorSpec* layer_tensors(int layer) const;
+  [[nodiscard]] const TensorSpec* head_tensors() const;
+  // In floats: where a layer's h (then c) of a microbatch lies in a version's states.
+  [[nodiscard]] std::size_t state_offset(int microbatch, int layer) const;
+  [[nodiscard]] std::size_t state_count() const { return state_offsets_.back(); }
+  [[nodiscard]] std::size_t state_begin(int microbatch) const {
+    return state_offsets_[static_cast<std::size_t>(microbatch)];
+  }
+  [[nodiscard]] std::size_t parameter_count() const { return parameter_count_; }
+  [[nodiscard]] std::size_t moment_count() const;
+  // 1F1B never has more microbatches between forward and backward than there are stages from here
+  // on.
+  [[nodiscard]] std::size_t slot_count() const;
+  [[nodiscard]] bool is_lstm() const { return spec_.run.model.cell == CellKind::kLstm; }
+  // The size that the input must have for so many time steps; aborts where it has another.
+  void check_input(const Input& input, int microbatch, int steps) const;
 
  private:
-  struct Slot;   // what a microbatch in flight keeps between forward and backward
-
-  Slot& slot(int microbatch, int steps);
-  void pack();
-  ops::RecurrentState<float> state_at(std::vector<float>& states, int microbatch, int layer) const;
-  void take_input(Slot& slot, const Input& input) const;
-  void run_layers(int microbatch, Slot& slot, std::vector<float>* from, std::vector<float>& to);
-  double loss_of(Slot& slot, const Feed& targets, double scale);
-  ops::RecurrentParams<float> recurrent_params(float* base, int layer) const;
-
   StageSpec spec_;
   LayerRange layers_;
   std::vector<TensorSpec> tensors_;
   std::size_t parameter_count_ = 0;
   std::vector<std::size_t> state_offsets_;  // by microbatch, and the end
-  const ops::Executor& executor_;
-  std::vector<std::unique_ptr<ops::RecurrentLayer<float>>> recurrent_;
-  std::unique_ptr<ops::LinearLayer<float>> head_;
-  std::vector<std::unique_ptr<Slot>> slots_;
-  std::unique_ptr<StageSnapshot> current_;
-  std::unique_ptr<StageSnapshot> spare_;
-  std::vector<float> infer_states_;
-  std::vector<float> gradient_;
-  std::vector<float> clipped_;
-  bool fresh_ = true;
-  bool gradient_written_ = false;
-  bool packed_ = false;
-  bool applied_ = false;
 };
+
+// On the device that the run names, holding first_version(spec). Throws ops::GpuFault where that is
+// a GPU and cannot be used.
+[[nodiscard]] std::unique_ptr<Stage> make_stage(const StageSpec& spec,
+                                                const ops::Executor& executor);
 
 // Adds the slices' gradients, per element, in one fixed binary tree over slice numbers:
 // ((0+1)+(2+3))+... The same bits whoever adds them. Requires: equal sizes; `out` may not alias

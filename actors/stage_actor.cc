@@ -45,7 +45,7 @@ std::string_view to_string(Phase phase) {
 }
 
 StageActor::StageActor(const StageSpec& spec, int threads)
-    : executor_(threads), stage_(spec, executor_) {}
+    : executor_(threads), stage_(make_stage(spec, executor_)) {}
 
 void StageActor::strike(Phase phase) {
   if (phase != doomed_) return;
@@ -59,6 +59,7 @@ void StageActor::doom(Phase phase, bool node) {
   node_too_ = node;
 }
 
+std::string StageActor::profile() { return stage_->profile(); }
 int StageActor::pid() { return ::getpid(); }
 int StageActor::node_pid() { return ::getppid(); }
 
@@ -72,7 +73,7 @@ void StageActor::enter(const Turn& turn, Phase phase) {
   check_group(turn.group);
   if (turn.step != step_) {
     RONDO_CHECK_EQ(turn.step, committed_ + 1);
-    stage_.begin(turn.fresh);
+    stage_->begin(turn.fresh);
     step_ = turn.step;
     prepared_ = false;
     learnt_ = 0;
@@ -92,12 +93,12 @@ void StageActor::need(bool done, const char* what) const {
 
 void StageActor::restore(std::uint64_t group, std::int64_t step, View weights, View states) {
   strike(Phase::kRestore);
-  const std::size_t parameters = stage_.current().parameters.size();
+  const std::size_t parameters = stage_->current().parameters.size();
   const std::size_t cut = std::min(parameters, weights.size());
   const StageView version{weights.first(cut), weights.subspan(cut), states};
-  if (!stage_.fits(version))
+  if (!stage_->fits(version))
     throw Error(ErrorCode::kInvalid, "a snapshot of another shape cannot be restored");
-  stage_.restore(version);
+  stage_->restore(version);
   group_ = group;
   committed_ = step;
   step_ = 0;
@@ -107,7 +108,7 @@ void StageActor::restore(std::uint64_t group, std::int64_t step, View weights, V
 void StageActor::roll_back(std::uint64_t group, std::int64_t committed) {
   strike(Phase::kRollback);
   if (prepared_ && step_ == committed && committed_ + 1 == committed) {
-    stage_.swap();
+    stage_->swap();
     committed_ = committed;
   }
   RONDO_CHECK_EQ(committed_, committed);
@@ -129,7 +130,7 @@ std::span<const float> StageActor::go_forward(const Turn& turn, int microbatch,
                                               const Stage::Input& input) {
   const std::int64_t began_ns = now_ns();
   ++kept_;
-  const std::span<const float> activations = stage_.forward(microbatch, turn.steps, input);
+  const std::span<const float> activations = stage_->forward(microbatch, turn.steps, input);
   write_down(turn, SpanKind::kForward, microbatch, began_ns);
   return activations;
 }
@@ -137,7 +138,7 @@ std::span<const float> StageActor::go_forward(const Turn& turn, int microbatch,
 StageActor::Floats StageActor::go_backward(const Turn& turn, int microbatch, View dy) {
   const std::int64_t began_ns = now_ns();
   ++learnt_;
-  Floats below = copy(stage_.backward(microbatch, dy));
+  Floats below = copy(stage_->backward(microbatch, dy));
   write_down(turn, SpanKind::kBackward, microbatch, began_ns);
   --kept_;
   return below;
@@ -157,7 +158,7 @@ StageActor::Floats StageActor::learn_from(const Turn& turn, int microbatch,
                                           const Stage::Input& input, const Feed& targets) {
   enter(turn, Phase::kForward);
   go_forward(turn, microbatch, input);
-  loss_ += stage_.loss(microbatch, targets, turn.scale);
+  loss_ += stage_->loss(microbatch, targets, turn.scale);
   strike(Phase::kBackward);
   return go_backward(turn, microbatch, {});
 }
@@ -180,8 +181,8 @@ StageActor::Floats StageActor::backward(const Turn& turn, int microbatch, View d
 
 StageActor::Floats StageActor::gradient(const Turn& turn) {
   enter(turn, Phase::kAggregation);
-  need(learnt_ == stage_.spec().run.layout.microbatches, "a backward pass");
-  return copy(stage_.gradient());
+  need(learnt_ == stage_->spec().run.layout.microbatches, "a backward pass");
+  return copy(stage_->gradient());
 }
 
 StageActor::Floats StageActor::add(const Turn& turn, View a, View b) {
@@ -194,17 +195,17 @@ StageActor::Floats StageActor::add(const Turn& turn, View a, View b) {
 
 void StageActor::apply(const Turn& turn, double lr, View gradient_sum) {
   enter(turn, Phase::kOptimiser);
-  need(learnt_ == stage_.spec().run.layout.microbatches, "a backward pass");
-  stage_.apply(gradient_sum, lr, static_cast<std::uint64_t>(turn.step));
+  need(learnt_ == stage_->spec().run.layout.microbatches, "a backward pass");
+  stage_->apply(gradient_sum, lr, static_cast<std::uint64_t>(turn.step));
   prepared_ = true;
 }
 
-void StageActor::apply_own(const Turn& turn, double lr) { apply(turn, lr, stage_.gradient()); }
+void StageActor::apply_own(const Turn& turn, double lr) { apply(turn, lr, stage_->gradient()); }
 
 StageActor::Floats StageActor::weights(const Turn& turn) {
   enter(turn, Phase::kPrepare);
   need(prepared_, "the optimiser's step");
-  const StageView next = stage_.prepared();
+  const StageView next = stage_->prepared();
   Floats sealed;
   sealed.reserve(next.parameters.size() + next.moments.size());
   sealed.insert(sealed.end(), next.parameters.begin(), next.parameters.end());
@@ -215,7 +216,7 @@ StageActor::Floats StageActor::weights(const Turn& turn) {
 StageActor::Floats StageActor::states(const Turn& turn) {
   enter(turn, Phase::kPrepare);
   need(prepared_, "the optimiser's step");
-  return copy(stage_.prepared().states);
+  return copy(stage_->prepared().states);
 }
 
 double StageActor::loss(const Turn& turn) {
@@ -226,7 +227,7 @@ double StageActor::loss(const Turn& turn) {
 
 void StageActor::commit(const Turn& turn) {
   enter(turn, Phase::kSwap);
-  stage_.swap();
+  stage_->swap();
   committed_ = turn.step;
   step_ = 0;
   prepared_ = false;
@@ -234,19 +235,19 @@ void StageActor::commit(const Turn& turn) {
 
 StageActor::Floats StageActor::infer(const Turn& turn, int microbatch, const Feed& inputs) {
   check_group(turn.group);
-  return copy(stage_.infer(microbatch, turn.steps, {&inputs, {}}, turn.fresh));
+  return copy(stage_->infer(microbatch, turn.steps, {&inputs, {}}, turn.fresh));
 }
 
 StageActor::Floats StageActor::infer_on(const Turn& turn, int microbatch, View activations) {
   check_group(turn.group);
-  return copy(stage_.infer(microbatch, turn.steps, {nullptr, activations}, turn.fresh));
+  return copy(stage_->infer(microbatch, turn.steps, {nullptr, activations}, turn.fresh));
 }
 
 double StageActor::judge_from(const Turn& turn, int microbatch, const Stage::Input& input,
                               const Feed& targets) {
   check_group(turn.group);
-  stage_.infer(microbatch, turn.steps, input, turn.fresh);
-  return stage_.judge(microbatch, targets);
+  stage_->infer(microbatch, turn.steps, input, turn.fresh);
+  return stage_->judge(microbatch, targets);
 }
 
 double StageActor::judge(const Turn& turn, int microbatch, const Feed& inputs,
@@ -283,6 +284,7 @@ void register_stage_actor(Registry& registry) {
       .method("record", &StageActor::record)
       .method("take_spans", &StageActor::take_spans)
       .method("doom", &StageActor::doom)
+      .method("profile", &StageActor::profile)
       .method("pid", &StageActor::pid)
       .method("node_pid", &StageActor::node_pid);
 }

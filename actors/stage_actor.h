@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include <rondo/actors/stage.h>
@@ -81,6 +82,7 @@ class StageActor {
 
   // The next arrival there is the last; `node`: of this worker's whole node.
   void doom(Phase phase, bool node);
+  std::string profile();   // Stage::profile
   int pid();
   int node_pid();
 
@@ -98,7 +100,7 @@ class StageActor {
                     const Feed& targets);
 
   ops::Executor executor_;
-  Stage stage_;
+  std::unique_ptr<Stage> stage_;
   std::uint64_t group_ = 0;
   std::int64_t committed_ = 0;
   std::int64_t step_ = 0;      // under way; 0: none

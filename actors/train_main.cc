@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <thread>
+#include <utility>
 
 #include <unistd.h>
 
@@ -16,6 +17,7 @@
 #include <rondo/actors/timeline.h>
 #include <rondo/actors/train_options.h>
 #include <rondo/actors/trainer.h>
+#include <rondo/ops/gpu.h>
 #include <rondo/runtime.h>
 
 namespace rondo::actors {
@@ -112,9 +114,15 @@ int train(TrainOptions options, Runtime& runtime, Companions& with) {
   try {
     if (!group.start(versions_of(options), progress.step))
       return stopped(options, progress.step, asked);
+    const std::string profile = std::exchange(spec.profile, group.profile());
     if (with.nodes_lost == 0)
       with.reporter.start(spec, options.out, parameter_count(spec.model, {0, spec.model.layers}),
                           options.threads);
+    if (!profile.empty() && profile != spec.profile)
+      std::fprintf(stderr,
+                   "rondo train: the run was saved under the numeric profile '%s', now it is '%s': "
+                   "its bits may differ from here on\n",
+                   profile.c_str(), spec.profile.c_str());
     if (!need(trainer.run())) return stopped(options, trainer.progress().step, asked);
     if (options.resumed && trainer.progress().step == progress.step)
       std::fprintf(stderr, "%s\n", finished_text(progress.step, spec, options.out).c_str());
@@ -220,6 +228,13 @@ void look_at_data(const std::string& bytes, const TrainOptions& options, RunSpec
                                 options.out + "' learns from: its bytes have changed"};
 }
 
+// A private cluster computes on this machine: whether it can is known before anything starts.
+void look_at_device(const TrainOptions& options) {
+  if (options.spec.device != Device::kGpu || !options.address.empty()) return;
+  const ops::GpuOrReason found = ops::open_gpu();
+  if (!found.gpu) throw Exit{kExitMachine, "--device gpu: " + found.reason};
+}
+
 // A resumed run that has reached its goal and was judged and saved there. (One that stopped inside
 // an epoch is judged anew: whether it has been is not known.)
 bool is_finished(const TrainOptions& options, const Streams& streams) {
@@ -234,6 +249,7 @@ int run(int argc, char** argv, const Registry& registry) {
     end_now(code);
   });
   TrainOptions options = parse_train_options(argc, argv);
+  look_at_device(options);
   RunSpec& spec = options.spec;
   if (options.resumed)
     stop.end_at_once("stopped before a step was done: the run is as it was saved after step " +

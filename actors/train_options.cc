@@ -25,7 +25,7 @@ struct Flags {
   int lr_decay_after = 10;
   std::uint64_t seed = 1;
   int replicas = 1, stages = 1, microbatches = 0, threads = 0;
-  std::string address, out = "rondo-out", output = "text";
+  std::string device = "cpu", address, out = "rondo-out", output = "text";
   std::int64_t save_every = 0;
   bool resume = false;
   std::uint64_t chaos = 0;
@@ -95,6 +95,8 @@ void add_placement(CLI::App& app, Flags& flags) {
   app.add_option("--threads", flags.threads,
                  "Threads of an actor (default: cores over actors of the node)")
       ->group("Placement")->check(CLI::Range(1, 1024));
+  app.add_option("--device", flags.device, "Where the stages compute: cpu, gpu (float32)")
+      ->group("Placement")->capture_default_str();
   app.add_option("--address", flags.address,
                  "Run on this cluster (default: RONDO_ADDRESS, or a private one here)")
       ->group("Placement");
@@ -197,6 +199,7 @@ RunSpec spec_of(const CLI::App& app, Flags& flags) {
   spec.epochs = flags.epochs;
   spec.steps = flags.steps;
   spec.layout = {flags.replicas, flags.stages, flags.microbatches};
+  spec.device = parse_word<Device>("--device", flags.device, "cpu, gpu");
   check_layout(flags, spec);
   return spec;
 }
@@ -253,6 +256,7 @@ void check_same_run(const CLI::App& app, const Flags& flags, const RunSpec& was)
   same("--replicas", flags.replicas, was.layout.replicas);
   same("--stages", flags.stages, was.layout.stages);
   same("--microbatches", flags.microbatches, was.layout.microbatches);
+  same("--device", flags.device, to_string(was.device));
 }
 
 RunState resume(const CLI::App& app, const Flags& flags) {

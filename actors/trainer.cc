@@ -161,7 +161,9 @@ Result<void> Trainer::save(const std::string& name) {
     std::fprintf(stderr, "chaos: the driver dies while it writes %s\n", name.c_str());
     ::kill(::getpid(), SIGKILL);
   };
-  const auto saved = save_run(path, {spec_, progress_, parties_.group.committed()}, how);
+  RunSpec spec = spec_;
+  spec.profile = parties_.group.profile();
+  const auto saved = save_run(path, {spec, progress_, parties_.group.committed()}, how);
   if (!saved) return saved;
   parties_.reporter.save(path, progress_.step);
   return {};

@@ -7,6 +7,7 @@
 
 #include <tbb/info.h>
 #include <tbb/task_arena.h>
+#include <tbb/task_group.h>
 
 #include <rondo/ops/check.h>
 
@@ -60,7 +61,7 @@ class Patience {
 
 }  // namespace
 
-// A run and its helpers, which may outlive the executor: they share it.
+// A run and its helpers.
 struct Executor::Crew {
   ~Crew() { __tsan_acquire(&over); }
 
@@ -112,13 +113,21 @@ struct Executor::Arena {
   // More slots than TBB has threads would only earn a warning on stderr.
   explicit Arena(int threads)
       : helpers(std::min(threads, tbb::info::default_concurrency()) - 1), slots(helpers + 1) {}
+  // Helpers that are here leave at once; those that never came are run by this thread.
   ~Arena() {
-    crew->over = true;
-    __tsan_release(&crew->over);
+    crew.over = true;
+    __tsan_release(&crew.over);
+    slots.execute([this] { called.wait(); });
+  }
+  void call_helper() {
+    crew.helpers.fetch_add(1);
+    asked_for.fetch_add(1, std::memory_order_relaxed);
+    slots.execute([this] { called.run([this] { crew.help(); }); });
   }
   int helpers;
+  Crew crew;
   tbb::task_arena slots;
-  std::shared_ptr<Crew> crew = std::make_shared<Crew>();
+  tbb::task_group called;
 };
 
 Executor::Executor(int threads) : threads_(threads) {
@@ -129,7 +138,7 @@ Executor::Executor(int threads) : threads_(threads) {
 Executor::~Executor() = default;
 
 void Executor::run_erased(int parts, void (*call)(const void*, int), const void* body) const {
-  Crew& crew = *arena_->crew;
+  Crew& crew = arena_->crew;
   if (arena_->helpers == 0 || crew.in_run.exchange(true)) {   // a run inside a run
     for (int part = 0; part < parts; ++part) call(body, part);
     return;
@@ -140,11 +149,7 @@ void Executor::run_erased(int parts, void (*call)(const void*, int), const void*
   crew.finished.store(0, std::memory_order_relaxed);
   __tsan_release(&crew);
   crew.unclaimed.store(parts);
-  while (crew.helpers.load() < std::min(arena_->helpers, parts - 1)) {
-    crew.helpers.fetch_add(1);
-    asked_for.fetch_add(1, std::memory_order_relaxed);
-    arena_->slots.enqueue([crew = arena_->crew] { crew->help(); });
-  }
+  while (crew.helpers.load() < std::min(arena_->helpers, parts - 1)) arena_->call_helper();
   while (crew.work()) {
   }
   Patience patience;

@@ -29,6 +29,14 @@ struct OptimizerOptions {
   std::uint64_t step = 1;       // adam's bias correction: this step's number, from 1
 };
 
+// A rule's constants, worked out: what the formulas above need besides lr, weight_decay, epsilon.
+struct OptimizerConstants {
+  double a = 0, one_minus_a = 1;                // momentum, alpha or beta1
+  double b = 0, one_minus_b = 1;                // beta2
+  double correction1 = 1, correction2 = 1;      // adam: 1 / (1 − β^step)
+};
+[[nodiscard]] OptimizerConstants optimizer_constants(const OptimizerOptions&);
+
 template <class T>
 struct OptimizerBuffers {
   View<const T> weight, gradient, moment1, moment2;         // read

@@ -28,7 +28,6 @@ namespace {
 
 using cuda::Precision;
 using gpu_check::Buffer;
-using gpu_check::must;
 
 std::size_t floats(Dim count) { return static_cast<std::size_t>(count) * sizeof(float); }
 

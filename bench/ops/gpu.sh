@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
 # One command for a machine with a GPU: checks every GPU op against double, times everything,
-# compares with cuDNN. At most 8 minutes; the tables for bench/RESULTS.md come last.
+# compares with cuDNN, and trains on it beside PyTorch. At most 8 minutes; the tables for
+# bench/RESULTS.md come last.
 #
 #   bench/ops/gpu.sh               build in build/gpu (needs the packages of cmake/packages.txt)
 #   bench/ops/gpu.sh --use DIR     no build: the programs that lie in DIR
 #   bench/ops/gpu.sh --pack DIR    on a machine with the packages: build, and put into DIR all that
 #                                  --use needs elsewhere (there: the driver and cuBLASLt)
 #
-# GPU_OUT (default: the folder of the programs) receives check.txt, bench.txt, cudnn.txt.
+# GPU_OUT (default: the folder of the programs) receives check.txt, bench.txt, cudnn.txt, train.txt.
+# What is learnt is GPU_TEXT, a file (default: this repository's sources).
 # Ends with 0 if the checks hold, 77 without a GPU, else what failed.
 set -u
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.." && pwd -P) || exit 5
@@ -15,9 +17,16 @@ mode=${1:-build}
 programs=$root/build/gpu/bin
 
 build() {
-  cmake --preset release -S "$root" -B "$root/build/gpu" -DRONDO_CUDA=ON -DRONDO_ACTORS=OFF \
+  cmake --preset release -S "$root" -B "$root/build/gpu" -DRONDO_CUDA=ON \
     -DRONDO_EXAMPLES=OFF || exit
-  cmake --build "$root/build/gpu" --target rondo_ops_cuda ops_cuda_check ops_cuda_bench || exit
+  cmake --build "$root/build/gpu" \
+    --target rondo_ops_cuda ops_cuda_check ops_cuda_bench rondo-train || exit
+}
+
+# The libraries of a program that another machine may lack: not those of the compiler and of libc.
+libraries_of() {
+  ldd "$@" | awk '/=> \// {print $3}' | sort -u |
+    grep -Ev '/(libc|libm|libdl|librt|libpthread|libresolv|libgcc_s|libstdc\+\+)\.so'
 }
 
 case $mode in
@@ -26,13 +35,13 @@ case $mode in
   --pack)
     build
     mkdir -p "${2:?a folder}" || exit
-    cp "$programs"/{librondo_ops_cuda.so,ops_cuda_check,ops_cuda_bench} "$2" || exit
-    for library in $(ldd "$programs/ops_cuda_check" | awk '/libtbb/ {print $3}'); do
+    cp "$programs"/{librondo_ops_cuda.so,ops_cuda_check,ops_cuda_bench,rondo-train} "$2" || exit
+    for library in $(libraries_of "$programs"/{ops_cuda_check,rondo-train}); do
       cp -L "$library" "$2" || exit
     done
     exit 0
     ;;
-  *) sed -n '2,12s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
+  *) sed -n '2,14s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
 esac
 
 out=${GPU_OUT:-$programs}
@@ -44,12 +53,19 @@ libraries=$programs:/usr/local/cuda/lib64${libraries:+:$libraries}
 export LD_LIBRARY_PATH=$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 
 nvidia-smi --query-gpu=name,driver_version,memory.used --format=csv,noheader 2>/dev/null
-timeout 210 "$programs/ops_cuda_check" 2>&1 | tee "$out/check.txt"
+timeout 190 "$programs/ops_cuda_check" 2>&1 | tee "$out/check.txt"
 checked=${PIPESTATUS[0]}
 [ "$checked" -eq 77 ] && exit 77
-timeout 140 "$programs/ops_cuda_bench" --json "$out/times.json" 2>&1 | tee "$out/bench.txt"
+timeout 120 "$programs/ops_cuda_bench" --json "$out/times.json" 2>&1 | tee "$out/bench.txt"
 timed=${PIPESTATUS[0]}
-timeout 110 "$python" "$root/bench/ops/compare_cudnn.py" "$out/times.json" 2>&1 |
+timeout 90 "$python" "$root/bench/ops/compare_cudnn.py" "$out/times.json" 2>&1 |
   tee "$out/cudnn.txt"
+text=${GPU_TEXT:-}
+if [ -z "$text" ]; then
+  text=$out/text
+  cat "$root"/{runtime,ops,actors,tests}/*/*.{h,cc} >"$text"
+fi
+timeout 75 "$python" "$root/bench/train/compare_torch.py" "$text" --bin "$programs" \
+  --device gpu --hidden 512 --batch 64 --seq 64 --rounds 2 --steps 120 2>&1 | tee "$out/train.txt"
 [ "$checked" -ne 0 ] && exit "$checked"
 exit "$timed"

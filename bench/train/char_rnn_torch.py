@@ -2,16 +2,20 @@
 """char-rnn's default model in PyTorch: the same model, data split and arithmetic as `rondo train --text FILE`.
 
     char_rnn_torch.py FILE [--epochs N] [--steps N] [--first-bytes N] [--threads N] [--seed N]
+                      [--hidden N] [--layers N] [--batch N] [--seq N] [--device cpu|cuda] [--ddp PROCESSES]
 
 The first weights are the ones that `rondo train --seed N` draws (Philox4x32-10, keyed by seed and tensor), so that the
 two start alike and differ by rounding only.
 
 Prints one JSON line an epoch: validation loss in nats a character and tokens a second of training.
-With --steps it stops after so many updates: for timings.
+With --steps it stops after so many updates: for timings (any first weights will do then). With --ddp the batch is shared
+out over processes of DistributedDataParallel with Gloo (only with --steps), --threads is each one's.
 """
 
 import argparse
 import json
+import os
+import socket
 import sys
 import time
 
@@ -30,7 +34,12 @@ def parse():
     parser.add_argument("--layers", type=int, default=2)
     parser.add_argument("--batch", type=int, default=50)
     parser.add_argument("--seq", type=int, default=50)
-    return parser.parse_args()
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--ddp", type=int, default=1)
+    options = parser.parse_args()
+    if options.ddp > 1 and not options.steps:
+        parser.error("--ddp is for timings: it goes with --steps")
+    return options
 
 
 def load(options):
@@ -61,11 +70,13 @@ def fill(parameter, seed, tensor, low=-0.08, high=0.08):
 
 
 class Model(torch.nn.Module):
-    def __init__(self, vocabulary, hidden, layers, seed):
+    def __init__(self, vocabulary, hidden, layers):
         super().__init__()
         self.vocabulary = vocabulary
         self.rnn = torch.nn.LSTM(vocabulary, hidden, layers)
         self.linear = torch.nn.Linear(hidden, vocabulary)
+
+    def start_as_rondo(self, hidden, layers, seed):
         names = ["weight_ih_l", "weight_hh_l", "bias_ih_l", "bias_hh_l"]
         for tensor in range(4 * layers):
             fill(getattr(self.rnn, names[tensor % 4] + str(tensor // 4)), seed, tensor)
@@ -80,17 +91,26 @@ class Model(torch.nn.Module):
         return self.linear(y), state
 
 
-def main():
-    options = parse()
+def train(rank, options):
     if options.threads:
         torch.set_num_threads(options.threads)
+    torch.manual_seed(options.seed)
     data, vocabulary = load(options)
     n, t = options.batch, options.seq
     count = (len(data) - 1) // (n * t)
     x = data[:count * n * t].view(n, count * t).t().contiguous()
     y = data[1:count * n * t + 1].view(n, count * t).t().contiguous()
+    mine = slice(rank * n // options.ddp, (rank + 1) * n // options.ddp)
+    x, y = x[:, mine].contiguous().to(options.device), y[:, mine].contiguous().to(options.device)
     train = int(count * 0.95)
-    model = Model(vocabulary, options.hidden, options.layers, options.seed)
+    model = Model(vocabulary, options.hidden, options.layers)
+    if not options.steps:
+        model.start_as_rondo(options.hidden, options.layers, options.seed)
+    model.to(options.device)
+    if options.ddp > 1:
+        os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
+        torch.distributed.init_process_group("gloo", rank=rank, world_size=options.ddp)
+        model = torch.nn.parallel.DistributedDataParallel(model)
     rate = 2e-3
     optimizer = torch.optim.RMSprop(model.parameters(), lr=rate, alpha=0.95, eps=1e-8)
 
@@ -110,11 +130,14 @@ def main():
             torch.nn.utils.clip_grad_value_(model.parameters(), 5)
             optimizer.step()
             done += 1
-            if segment == 19 and options.steps:
+            if options.steps and done in (20, options.steps) and options.device == "cuda":
+                torch.cuda.synchronize()
+            if done == 20 and options.steps:
                 began, warm = time.time(), 20  # the first steps warm caches up
             if done == options.steps:
                 spent = time.time() - began
-                print(json.dumps({"steps": done, "tokens_per_s": (done - warm) * n * t / spent}))
+                if rank == 0:
+                    print(json.dumps({"steps": done, "tokens_per_s": (done - warm) * n * t / spent}))
                 return
         spent = time.time() - began
         with torch.no_grad():
@@ -127,6 +150,16 @@ def main():
         if epoch >= 10:
             for group in optimizer.param_groups:
                 group["lr"] *= 0.97
+
+
+def main():
+    options = parse()
+    if options.ddp == 1:
+        return train(0, options)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        os.environ["MASTER_PORT"] = str(free.getsockname()[1])
+    torch.multiprocessing.spawn(train, (options,), options.ddp)
 
 
 if __name__ == "__main__":

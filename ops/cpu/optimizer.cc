@@ -21,27 +21,38 @@ double power(double base, std::uint64_t exponent) {
 }
 
 template <class T>
-OptimizerRun<T> constants(const OptimizerOptions& o) {
+OptimizerRun<T> run_of(const OptimizerOptions& o) {
+  const OptimizerConstants constants = optimizer_constants(o);
   OptimizerRun<T> run;
   run.lr = static_cast<T>(o.lr);
   run.decay = static_cast<T>(o.weight_decay);
   run.epsilon = static_cast<T>(o.epsilon);
-  double a = o.momentum;
-  if (o.rule == Optimizer::kRmsprop) a = o.alpha;
-  if (o.rule == Optimizer::kAdam) a = o.beta1;
-  run.a = static_cast<T>(a);
-  run.one_minus_a = static_cast<T>(1 - a);
-  run.b = static_cast<T>(o.beta2);
-  run.one_minus_b = static_cast<T>(1 - o.beta2);
-  if (o.rule == Optimizer::kAdam) {
-    OPS_CHECK(o.step >= 1);
-    run.correction1 = static_cast<T>(1 / (1 - power(o.beta1, o.step)));
-    run.correction2 = static_cast<T>(1 / (1 - power(o.beta2, o.step)));
-  }
+  run.a = static_cast<T>(constants.a);
+  run.one_minus_a = static_cast<T>(constants.one_minus_a);
+  run.b = static_cast<T>(constants.b);
+  run.one_minus_b = static_cast<T>(constants.one_minus_b);
+  run.correction1 = static_cast<T>(constants.correction1);
+  run.correction2 = static_cast<T>(constants.correction2);
   return run;
 }
 
 }  // namespace
+
+OptimizerConstants optimizer_constants(const OptimizerOptions& o) {
+  OptimizerConstants c;
+  c.a = o.momentum;
+  if (o.rule == Optimizer::kRmsprop) c.a = o.alpha;
+  if (o.rule == Optimizer::kAdam) c.a = o.beta1;
+  c.one_minus_a = 1 - c.a;
+  c.b = o.beta2;
+  c.one_minus_b = 1 - o.beta2;
+  if (o.rule == Optimizer::kAdam) {
+    OPS_CHECK(o.step >= 1);
+    c.correction1 = 1 / (1 - power(o.beta1, o.step));
+    c.correction2 = 1 / (1 - power(o.beta2, o.step));
+  }
+  return c;
+}
 
 template <class T>
 void optimizer_step(const Executor& executor, const OptimizerOptions& options,
@@ -52,7 +63,7 @@ void optimizer_step(const Executor& executor, const OptimizerOptions& options,
   OPS_CHECK(b.new_weight.data() != b.weight.data());
   OPS_CHECK(moments < 1 || (b.moment1.count() == count && b.new_moment1.count() == count));
   OPS_CHECK(moments < 2 || (b.moment2.count() == count && b.new_moment2.count() == count));
-  const OptimizerRun<T> all = constants<T>(options);
+  const OptimizerRun<T> all = run_of<T>(options);
   for_flat(executor, count, [&](Dim from, Dim to) {
     OptimizerRun<T> run = all;
     run.count = to - from;

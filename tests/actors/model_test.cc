@@ -3,11 +3,11 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <cstring>
 #include <set>
 
 #include <rondo/actors/layout.h>
-#include <rondo/actors/stage.h>
+
+#include "one_step.h"
 
 namespace rondo::actors {
 namespace {
@@ -43,64 +43,6 @@ TEST(Layout, OneForwardOneBackwardKeepsAtMostStagesMinusStage) {
   }
 }
 
-RunSpec small(CellKind cell, Layout layout) {
-  RunSpec spec;
-  spec.model = {cell, Activation::kTanh, DataKind::kTokens, 2, 12, 9, 9};
-  spec.seq = 5;
-  spec.batch = 7;
-  spec.layout = layout;
-  return spec;
-}
-
-Feed feed(const RunSpec& spec, Span rows, int shift) {
-  Feed out;
-  for (int t = 0; t < spec.seq; ++t)
-    for (int row = rows.first; row < rows.first + rows.count; ++row)
-      out.ids.push_back((t * 5 + row * 3 + shift * 4) % spec.model.inputs);
-  return out;
-}
-
-struct Outcome {
-  double loss = 0;
-  std::vector<float> gradient;  // of all stages, summed over slices
-};
-
-Outcome one_step(const RunSpec& spec, int threads) {
-  const ops::Executor executor(threads);
-  const Layout& layout = spec.layout;
-  Outcome outcome;
-  std::vector<std::vector<std::vector<float>>> gradients(static_cast<std::size_t>(layout.stages));
-  for (int slice = 0; slice < layout.replicas; ++slice) {
-    std::vector<std::unique_ptr<Stage>> stages;
-    for (int stage = 0; stage < layout.stages; ++stage) {
-      stages.push_back(std::make_unique<Stage>(StageSpec{spec, slice, stage}, executor));
-      stages.back()->begin(true);
-    }
-    for (int m = 0; m < layout.microbatches; ++m) {
-      const Span rows = rows_of(layout, spec.batch, slice, m);
-      const Feed inputs = feed(spec, rows, 0);
-      Stage::Input input{&inputs, {}};
-      for (auto& stage : stages) input.activations = stage->forward(m, spec.seq, input);
-      outcome.loss += stages.back()->loss(m, feed(spec, rows, 1), 1.0 / (spec.seq * spec.batch));
-      std::span<const float> dy;
-      for (std::size_t at = stages.size(); at-- > 0;) dy = stages[at]->backward(m, dy);
-    }
-    for (std::size_t at = 0; at < stages.size(); ++at)
-      gradients[at].emplace_back(stages[at]->gradient().begin(), stages[at]->gradient().end());
-  }
-  for (const auto& slices : gradients) {
-    std::vector<std::span<const float>> views(slices.begin(), slices.end());
-    std::vector<float> sum;
-    sum_slices(executor, views, sum);
-    outcome.gradient.insert(outcome.gradient.end(), sum.begin(), sum.end());
-  }
-  return outcome;
-}
-
-bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
-}
-
 class Step : public testing::TestWithParam<CellKind> {};
 INSTANTIATE_TEST_SUITE_P(Cells, Step,
                          testing::Values(CellKind::kRnn, CellKind::kLstm, CellKind::kGru));
@@ -132,7 +74,8 @@ TEST_P(Step, UnevenSlicesAndMicrobatchesGiveTheGradientOfTheWholeBatch) {
 TEST_P(Step, GradientIsTheSlopeOfTheLoss) {
   const RunSpec spec = small(GetParam(), {1, 1, 1});
   const ops::Executor executor(1);
-  Stage stage({spec, 0, 0}, executor);
+  const std::unique_ptr<Stage> owned = make_stage({spec, 0, 0}, executor);
+  Stage& stage = *owned;
   const Feed inputs = feed(spec, {0, spec.batch}, 0);
   const Feed targets = feed(spec, {0, spec.batch}, 1);
   const auto loss_at = [&](const StageSnapshot& snapshot) {
@@ -166,7 +109,9 @@ TEST(Stage, AnAbandonedStepLeavesNoTrace) {
     stage.backward(0, {});
     stage.apply(stage.gradient(), 1e-2, 1);
   };
-  Stage plain({spec, 0, 0}, executor), disturbed({spec, 0, 0}, executor);
+  const auto first = make_stage({spec, 0, 0}, executor);
+  const auto second = make_stage({spec, 0, 0}, executor);
+  Stage &plain = *first, &disturbed = *second;
   step(plain, true);
   plain.swap();
   step(disturbed, true);

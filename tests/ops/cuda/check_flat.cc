@@ -76,22 +76,6 @@ void not_finite(Harness& h) {
   h.claim("not_finite_names_the_first", first == 1234);
 }
 
-cuda::OptimizerStep constants(const OptimizerOptions& o) {
-  double a = o.momentum;
-  if (o.rule == Optimizer::kRmsprop) a = o.alpha;
-  if (o.rule == Optimizer::kAdam) a = o.beta1;
-  cuda::OptimizerStep s{};
-  s.rule = static_cast<std::int32_t>(o.rule);
-  s.lr = static_cast<float>(o.lr), s.decay = static_cast<float>(o.weight_decay);
-  s.epsilon = static_cast<float>(o.epsilon);
-  s.a = static_cast<float>(a), s.one_minus_a = static_cast<float>(1 - a);
-  s.b = static_cast<float>(o.beta2), s.one_minus_b = static_cast<float>(1 - o.beta2);
-  const double step = static_cast<double>(o.step);
-  s.correction1 = static_cast<float>(1 / (1 - std::pow(o.beta1, step)));
-  s.correction2 = static_cast<float>(1 / (1 - std::pow(o.beta2, step)));
-  return s;
-}
-
 void optimizer(Harness& h, Optimizer rule, Dim n, double limit) {
   const OptimizerOptions options{.rule = rule, .lr = 0.05, .weight_decay = 0.01, .step = 3};
   const Tensor<float> w = drawn(h, {n}, 1), g = drawn(h, {n}, 2), m1 = drawn(h, {n}, 3);
@@ -111,7 +95,7 @@ void optimizer(Harness& h, Optimizer rule, Dim n, double limit) {
     const std::size_t bytes = static_cast<std::size_t>(n) * 4;
     const Buffer gw(h.gpu(), w), gg(h.gpu(), g), g1(h.gpu(), first), g2(h.gpu(), m2);
     const Buffer ow(h.gpu(), bytes), o1(h.gpu(), bytes), o2(h.gpu(), bytes), norm(h.gpu(), 8);
-    cuda::OptimizerStep s = constants(options);
+    cuda::OptimizerStep s = gpu_optimizer_step(options);
     s.count = n;
     s.weight = gw.f(), s.gradient = gg.f(), s.moment1 = g1.f(), s.moment2 = g2.f();
     s.new_weight = ow.f(), s.new_moment1 = o1.f(), s.new_moment2 = o2.f();

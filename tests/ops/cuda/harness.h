@@ -5,14 +5,13 @@
 
 #include <cstdint>
 #include <cstdio>
-#include <cstdlib>
 #include <functional>
-#include <stdexcept>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include <rondo/ops/gpu.h>
+#include <rondo/ops/gpu_buffer.h>
 #include <rondo/ops/tensor.h>
 
 namespace rondo::ops::gpu_check {
@@ -20,52 +19,29 @@ namespace rondo::ops::gpu_check {
 using cuda::Entries;
 using cuda::Precision;
 
-// A fault of the GPU ends the check that met it.
-inline void must(cuda::Fault fault) {
-  if (fault != nullptr) throw std::runtime_error(fault);
-}
+// A GpuFault ends the check that met it.
 
 // Device memory. Fresh memory is filled with ones in all bits: as floats, NaN.
-class Buffer {
+class Buffer : public GpuBuffer {
  public:
-  Buffer(Gpu& gpu, std::size_t bytes) : gpu_(gpu), bytes_(bytes) {
-    must(gpu.entries().allocate(gpu.context(), bytes, &data_));
-    poison();
-  }
+  Buffer(Gpu& gpu, std::size_t bytes) : GpuBuffer(gpu, bytes) { poison(); }
   template <class T>
-  Buffer(Gpu& gpu, const Tensor<T>& from) : Buffer(gpu, bytes_of(from)) {
+  Buffer(Gpu& gpu, const Tensor<T>& from)
+      : Buffer(gpu, static_cast<std::size_t>(from.count()) * sizeof(T)) {
     set(from);
   }
-  ~Buffer() { (void)gpu_.entries().release(gpu_.context(), data_); }
-  Buffer(const Buffer&) = delete;
-  Buffer& operator=(const Buffer&) = delete;
 
-  void poison() { must(gpu_.entries().fill(gpu_.context(), data_, 0xff, bytes_)); }
+  void poison() { fill(0xff); }
   template <class T>
   void set(const Tensor<T>& from) {
-    if (from.count() > 0)
-      must(gpu_.entries().copy_in(gpu_.context(), data_, from.data(), bytes_of(from)));
+    GpuBuffer::set(std::span<const T>(from.data(), static_cast<std::size_t>(from.count())));
   }
   template <class T>
   [[nodiscard]] Tensor<T> get(Shape shape) const {
     Tensor<T> to(shape);
-    if (to.count() > 0)
-      must(gpu_.entries().copy_out(gpu_.context(), to.data(), data_, bytes_of(to)));
+    GpuBuffer::get(std::span<T>(to.data(), static_cast<std::size_t>(to.count())));
     return to;
   }
-  [[nodiscard]] float* f() const { return static_cast<float*>(data_); }
-  [[nodiscard]] double* d() const { return static_cast<double*>(data_); }
-  [[nodiscard]] std::int32_t* i() const { return static_cast<std::int32_t*>(data_); }
-  [[nodiscard]] void* raw() const { return data_; }
-
- private:
-  template <class T>
-  static std::size_t bytes_of(const Tensor<T>& t) {
-    return static_cast<std::size_t>(t.count()) * sizeof(T);
-  }
-  Gpu& gpu_;
-  std::size_t bytes_;
-  void* data_ = nullptr;
 };
 
 struct Output {

@@ -30,7 +30,7 @@ struct EmulatedLayout {
 namespace {
 std::unique_ptr<EmulatedGraph> captured;
 
-// RONDO_EMULATED_GPU names what goes wrong: none, old, full.
+// RONDO_EMULATED_GPU names what is odd about the device: none, old, full, other.
 bool told(const char* what) {
   const char* text = std::getenv("RONDO_EMULATED_GPU");
   return text != nullptr && std::strcmp(text, what) == 0;
@@ -61,6 +61,7 @@ cudaError_t cudaGetDeviceCount(int* count) {
 cudaError_t cudaSetDevice(int) { return cudaSuccess; }
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int) {
   *p = {"emulated GPU", told("old") ? 7 : 9, 0, 2};
+  if (told("other")) std::strcpy(p->name, "another emulated GPU");
   return cudaSuccess;
 }
 cudaError_t cudaDriverGetVersion(int* v) { return *v = 0, cudaSuccess; }

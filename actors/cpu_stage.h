@@ -1,0 +1,65 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include <rondo/actors/stage.h>
+#include <rondo/ops/linear.h>
+#include <rondo/ops/numeric_profile.h>
+#include <rondo/ops/recurrent.h>
+#include <rondo/ops/tensor.h>
+
+// A Stage on the processor's cores: canonical arithmetic, so the same bits on every machine and
+// with every number of threads. For make_stage.
+
+namespace rondo::actors {
+
+class CpuStage final : public Stage {
+ public:
+  CpuStage(const StageSpec& spec, const ops::Executor& executor);
+  ~CpuStage() override;
+
+  void begin(bool fresh) override;
+  std::span<const float> forward(int microbatch, int steps, const Input& input) override;
+  double loss(int microbatch, const Feed& targets, double scale) override;
+  std::span<const float> backward(int microbatch, std::span<const float> dy) override;
+  [[nodiscard]] std::span<const float> gradient() override { return gradient_; }
+  void apply(std::span<const float> gradient_sum, double lr, std::uint64_t number) override;
+  [[nodiscard]] StageView prepared() override;
+  void swap() override;
+  [[nodiscard]] StageView current() override;
+  void restore(const StageView& version) override;
+  std::span<const float> infer(int microbatch, int steps, const Input& input,
+                               bool fresh) override;
+  [[nodiscard]] std::string profile() const override { return ops::numeric_profile(); }
+
+ private:
+  struct Slot;   // what a microbatch in flight keeps between forward and backward
+
+  Slot& slot(int microbatch, int steps);
+  void pack();
+  ops::RecurrentState<float> state_at(std::vector<float>& states, int microbatch, int layer) const;
+  void take_input(Slot& slot, const Input& input) const;
+  void run_layers(int microbatch, Slot& slot, std::vector<float>* from, std::vector<float>& to);
+  double loss_of(Slot& slot, const Feed& targets, double scale);
+  ops::RecurrentParams<float> recurrent_params(float* base, int layer) const;
+  ops::LinearParams<float> head_params(float* base) const;
+
+  const ops::Executor& executor_;
+  std::vector<std::unique_ptr<ops::RecurrentLayer<float>>> recurrent_;
+  std::unique_ptr<ops::LinearLayer<float>> head_;
+  std::vector<std::unique_ptr<Slot>> slots_;
+  std::unique_ptr<StageSnapshot> current_;
+  std::unique_ptr<StageSnapshot> spare_;
+  std::vector<float> infer_states_;
+  std::vector<float> gradient_;
+  std::vector<float> clipped_;
+  bool fresh_ = true;
+  bool gradient_written_ = false;
+  bool packed_ = false;
+  bool applied_ = false;
+};
+
+}  // namespace rondo::actors

@@ -1,0 +1,63 @@
+#include <rondo/ops/gpu_buffer.h>
+
+#include <utility>
+
+#include <rondo/ops/check.h>
+
+namespace rondo::ops {
+
+void must(cuda::Fault fault) {
+  if (fault != nullptr) throw GpuFault(fault);
+}
+
+cuda::OptimizerStep gpu_optimizer_step(const OptimizerOptions& o) {
+  const OptimizerConstants c = optimizer_constants(o);
+  cuda::OptimizerStep step{};
+  step.rule = static_cast<std::int32_t>(o.rule);
+  step.lr = static_cast<float>(o.lr);
+  step.decay = static_cast<float>(o.weight_decay);
+  step.epsilon = static_cast<float>(o.epsilon);
+  step.a = static_cast<float>(c.a);
+  step.one_minus_a = static_cast<float>(c.one_minus_a);
+  step.b = static_cast<float>(c.b);
+  step.one_minus_b = static_cast<float>(c.one_minus_b);
+  step.correction1 = static_cast<float>(c.correction1);
+  step.correction2 = static_cast<float>(c.correction2);
+  return step;
+}
+
+GpuBuffer::GpuBuffer(Gpu& gpu, std::size_t bytes) : gpu_(&gpu), bytes_(bytes) {
+  if (bytes > 0) must(gpu.entries().allocate(gpu.context(), bytes, &data_));
+}
+
+GpuBuffer::~GpuBuffer() {
+  if (data_ != nullptr) (void)gpu_->entries().release(gpu_->context(), data_);
+}
+
+GpuBuffer::GpuBuffer(GpuBuffer&& other) noexcept
+    : gpu_(other.gpu_),
+      bytes_(std::exchange(other.bytes_, 0)),
+      data_(std::exchange(other.data_, nullptr)) {}
+
+GpuBuffer& GpuBuffer::operator=(GpuBuffer&& other) noexcept {
+  std::swap(gpu_, other.gpu_);
+  std::swap(bytes_, other.bytes_);
+  std::swap(data_, other.data_);
+  return *this;
+}
+
+void GpuBuffer::fill(int byte) {
+  if (bytes_ > 0) must(gpu_->entries().fill(gpu_->context(), data_, byte, bytes_));
+}
+
+void GpuBuffer::copy_in(const void* from, std::size_t bytes) {
+  OPS_CHECK(bytes <= bytes_);
+  if (bytes > 0) must(gpu_->entries().copy_in(gpu_->context(), data_, from, bytes));
+}
+
+void GpuBuffer::copy_out(void* to, std::size_t bytes) const {
+  OPS_CHECK(bytes <= bytes_);
+  if (bytes > 0) must(gpu_->entries().copy_out(gpu_->context(), to, data_, bytes));
+}
+
+}  // namespace rondo::ops

@@ -1,0 +1,72 @@
+#pragma once
+
+#include <cstring>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include <rondo/actors/stage.h>
+
+// One step of a small model over replicas, stages and microbatches in one process. Tests only.
+
+namespace rondo::actors {
+
+inline RunSpec small(CellKind cell, Layout layout) {
+  RunSpec spec;
+  spec.model = {cell, Activation::kTanh, DataKind::kTokens, 2, 12, 9, 9};
+  spec.seq = 5;
+  spec.batch = 7;
+  spec.layout = layout;
+  return spec;
+}
+
+inline Feed feed(const RunSpec& spec, Span rows, int shift) {
+  Feed out;
+  for (int t = 0; t < spec.seq; ++t)
+    for (int row = rows.first; row < rows.first + rows.count; ++row)
+      out.ids.push_back((t * 5 + row * 3 + shift * 4) % spec.model.inputs);
+  return out;
+}
+
+struct Outcome {
+  double loss = 0;
+  std::vector<float> gradient;  // of all stages, summed over slices
+};
+
+inline Outcome one_step(const RunSpec& spec, int threads) {
+  const ops::Executor executor(threads);
+  const Layout& layout = spec.layout;
+  Outcome outcome;
+  std::vector<std::vector<std::vector<float>>> gradients(static_cast<std::size_t>(layout.stages));
+  for (int slice = 0; slice < layout.replicas; ++slice) {
+    std::vector<std::unique_ptr<Stage>> stages;
+    for (int stage = 0; stage < layout.stages; ++stage) {
+      stages.push_back(make_stage(StageSpec{spec, slice, stage}, executor));
+      stages.back()->begin(true);
+    }
+    for (int m = 0; m < layout.microbatches; ++m) {
+      const Span rows = rows_of(layout, spec.batch, slice, m);
+      const Feed inputs = feed(spec, rows, 0);
+      Stage::Input input{&inputs, {}};
+      for (auto& stage : stages) input.activations = stage->forward(m, spec.seq, input);
+      outcome.loss += stages.back()->loss(m, feed(spec, rows, 1), 1.0 / (spec.seq * spec.batch));
+      std::span<const float> dy;
+      for (std::size_t at = stages.size(); at-- > 0;) dy = stages[at]->backward(m, dy);
+    }
+    for (std::size_t at = 0; at < stages.size(); ++at)
+      gradients[at].emplace_back(stages[at]->gradient().begin(), stages[at]->gradient().end());
+  }
+  for (const auto& slices : gradients) {
+    std::vector<std::span<const float>> views(slices.begin(), slices.end());
+    std::vector<float> sum;
+    sum_slices(executor, views, sum);
+    outcome.gradient.insert(outcome.gradient.end(), sum.begin(), sum.end());
+  }
+  return outcome;
+}
+
+inline bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+}
+
+}  // namespace rondo::actors
