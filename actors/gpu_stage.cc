@@ -83,26 +83,27 @@ GpuStage::Slot& GpuStage::slot(int microbatch, int steps) {
   const Size batch = rows(microbatch);
   if (held && held->steps == steps && held->batch == batch) return *held;
   const ModelSpec& model = spec().run.model;
-  held = std::make_unique<Slot>();
-  held->steps = steps;
-  held->batch = batch;
+  auto fresh = std::make_unique<Slot>();   // in force when all of it is there
+  fresh->steps = steps;
+  fresh->batch = batch;
   const ops::cuda::Sequences shape{steps, batch, nullptr, nullptr};
   for (const auto& layer : recurrent_) {
     ops::cuda::Activations* opened = nullptr;
     must(api().activations_open(layer.get(), &shape, &opened));
-    held->layers.emplace_back(opened, api().activations_close);
+    fresh->layers.emplace_back(opened, api().activations_close);
   }
-  held->dy = floats(held->count(model.hidden));
-  held->dx = floats(held->count(model.hidden));
+  fresh->dy = floats(fresh->count(model.hidden));
+  fresh->dx = floats(fresh->count(model.hidden));
   const bool tokens = model.data == DataKind::kTokens;
-  if (is_first() && tokens) held->ids = floats(held->count(1));
+  if (is_first() && tokens) fresh->ids = floats(fresh->count(1));
   if (!is_first() || !tokens)
-    held->input = floats(held->count(is_first() ? model.inputs : model.hidden));
+    fresh->input = floats(fresh->count(is_first() ? model.inputs : model.hidden));
   if (is_last()) {
-    held->logits = floats(held->count(model.outputs));
-    held->row_loss = floats(held->count(1));
-    held->targets = floats(held->count(tokens ? 1 : model.outputs));
+    fresh->logits = floats(fresh->count(model.outputs));
+    fresh->row_loss = floats(fresh->count(1));
+    fresh->targets = floats(fresh->count(tokens ? 1 : model.outputs));
   }
+  held = std::move(fresh);
   return *held;
 }
 

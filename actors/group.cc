@@ -121,12 +121,15 @@ std::string Group::ask_profile() {
 }
 
 Buffer Group::wait_for(const CellRef& cell) {
+  bool failed = false;
   while (true) {
     try {
       return detail::open_value(context_.session(), cell, kGlance).buffer;
     } catch (const Error& error) {
-      const bool failed = cell->state.load(std::memory_order_acquire) == CellState::kFailed;
-      if (error.code() != ErrorCode::kTimeout || failed) throw;
+      if (error.code() != ErrorCode::kTimeout) throw;
+      if (failed) throw;   // a cell that holds a timeout of its own
+      // It may have failed since: the next look throws what the cell holds.
+      failed = cell->state.load(std::memory_order_acquire) == CellState::kFailed;
     }
     if (!is_stopped()) continue;
     if (!stop_seen_) stop_seen_ = Clock::now();
@@ -245,7 +248,8 @@ std::vector<std::vector<StageSpan>> Group::take_spans() {
   for (const auto& ref : asked) {
     all.emplace_back();
     try {
-      all.back() = context_.get(ref);
+      all.back() = get(ref);
+    } catch (const Stopped&) {  // not worth the wait
     } catch (const Error& error) {  // the next step will find out who died
       if (error.code() == ErrorCode::kUnavailable) throw;
     }

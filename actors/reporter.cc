@@ -1,6 +1,5 @@
 #include <rondo/actors/reporter.h>
 
-#include <array>
 #include <cmath>
 #include <cstdio>
 #include <numbers>
@@ -19,9 +18,9 @@ constexpr auto kLineEvery = std::chrono::seconds(5);
 
 template <class... Args>
 std::string format(const char* pattern, Args... args) {
-  std::array<char, 512> text{};
-  std::snprintf(text.data(), text.size(), pattern, args...);
-  return text.data();
+  std::string text(static_cast<std::size_t>(std::snprintf(nullptr, 0, pattern, args...)), ' ');
+  std::snprintf(text.data(), text.size() + 1, pattern, args...);
+  return text;
 }
 
 void write(const json& object) {

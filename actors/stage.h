@@ -85,8 +85,8 @@ class Stage {
   // Throws away what an unfinished step left. `fresh`: the step starts from zero states (the start
   // of an epoch).
   virtual void begin(bool fresh) = 0;
-  // Runs the layers; all but the last stage return their activations [T,n,H], valid until this
-  // microbatch's backward.
+  // Runs the layers; all but the last stage return their activations [T,n,H], valid until the next
+  // call.
   virtual std::span<const float> forward(int microbatch, int steps, const Input& input) = 0;
   // Last stage only, after forward: the sum of the losses, and the gradient of (sum * scale).
   virtual double loss(int microbatch, const Feed& targets, double scale) = 0;

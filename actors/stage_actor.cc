@@ -11,6 +11,7 @@
 #include <rondo/base/check.h>
 #include <rondo/error.h>
 #include <rondo/ops/elementwise.h>
+#include <rondo/ops/gpu_buffer.h>
 
 namespace rondo::actors {
 
@@ -45,7 +46,13 @@ std::string_view to_string(Phase phase) {
 }
 
 StageActor::StageActor(const StageSpec& spec, int threads)
-    : executor_(threads), stage_(make_stage(spec, executor_)) {}
+    : executor_(threads) {
+  try {
+    stage_ = make_stage(spec, executor_);
+  } catch (const ops::GpuFault& fault) {
+    unusable_ = fault.what();
+  }
+}
 
 void StageActor::strike(Phase phase) {
   if (phase != doomed_) return;
@@ -93,6 +100,7 @@ void StageActor::need(bool done, const char* what) const {
 
 void StageActor::restore(std::uint64_t group, std::int64_t step, View weights, View states) {
   strike(Phase::kRestore);
+  if (!stage_) throw Error(ErrorCode::kTaskFailed, unusable_);
   const std::size_t parameters = stage_->current().parameters.size();
   const std::size_t cut = std::min(parameters, weights.size());
   const StageView version{weights.first(cut), weights.subspan(cut), states};

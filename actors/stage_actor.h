@@ -43,6 +43,8 @@ class StageActor {
   using Floats = std::vector<float>;
   using View = std::span<const float>;
 
+  // Never throws: a device that cannot be used is said by restore(), the first call. An actor whose
+  // constructor throws would be born again and again.
   StageActor(const StageSpec& spec, int threads);
 
   // --- the group ---
@@ -100,7 +102,8 @@ class StageActor {
                     const Feed& targets);
 
   ops::Executor executor_;
-  std::unique_ptr<Stage> stage_;
+  std::unique_ptr<Stage> stage_;   // null: `unusable_` says why
+  std::string unusable_;
   std::uint64_t group_ = 0;
   std::int64_t committed_ = 0;
   std::int64_t step_ = 0;      // under way; 0: none

@@ -129,7 +129,8 @@ int train(TrainOptions options, Runtime& runtime, Companions& with) {
     return 0;
   } catch (const Error& error) {  // the cluster is gone, or cannot carry the run any more
     const bool lost = error.code() == ErrorCode::kUnavailable;
-    const bool saved = group.has_version() && trainer.rescue();
+    const bool advanced = trainer.progress().step > progress.step;   // else there is nothing new
+    const bool saved = advanced && group.has_version() && trainer.rescue();
     if (lost && !options.address.empty())
       throw NodeLost{error.what(), trainer.progress().step, saved};
     if (!saved) throw;
@@ -212,9 +213,10 @@ int train_on_nodes(TrainOptions options, const char* program, const Registry& re
       with.stop.end_at_once("stopped while the run had no node; " + how_to_go_on(options.out));
       runtime.reset();
       go_back(options, with.reporter, lost);
+      if (with.stop.asked() != 0 && !options.resumed)
+        throw Exit{128 + with.stop.asked(), "stopped before anything was saved"};
       if (with.stop.asked() != 0)
-        return stopped(options, options.resumed ? options.resumed->progress.step : 0,
-                       with.stop.asked());
+        return stopped(options, options.resumed->progress.step, with.stop.asked());
       runtime = join_again(program, options, registry, lost);
     }
   }
@@ -228,11 +230,13 @@ void look_at_data(const std::string& bytes, const TrainOptions& options, RunSpec
                                 options.out + "' learns from: its bytes have changed"};
 }
 
-// A private cluster computes on this machine: whether it can is known before anything starts.
+// A private cluster computes on this machine: whether it can is known before anything starts. For
+// another one the module is opened here so that it goes along with the job's libraries.
 void look_at_device(const TrainOptions& options) {
-  if (options.spec.device != Device::kGpu || !options.address.empty()) return;
+  if (options.spec.device != Device::kGpu) return;
   const ops::GpuOrReason found = ops::open_gpu();
-  if (!found.gpu) throw Exit{kExitMachine, "--device gpu: " + found.reason};
+  if (!found.gpu && options.address.empty())
+    throw Exit{kExitMachine, "--device gpu: " + found.reason};
 }
 
 // A resumed run that has reached its goal and was judged and saved there. (One that stopped inside

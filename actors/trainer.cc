@@ -44,8 +44,7 @@ Result<bool> Trainer::run() {
     if (due && progress_.position != segments)
       if (const auto saved = save("last"); !saved) return saved.error();
   }
-  if (const auto finished = finish(); !finished) return finished.error();
-  return true;
+  return finish();
 }
 
 bool Trainer::rescue() {
@@ -137,16 +136,20 @@ Result<bool> Trainer::end_epoch() {
 }
 
 // A run that ends inside an epoch is judged there, so that it has a best checkpoint too.
-Result<void> Trainer::finish() {
+Result<bool> Trainer::finish() {
   if (progress_.position != 0) {
     last_.val_loss = validate();
+    if (!last_.val_loss && is_stopped()) {
+      if (const auto saved = save("last"); !saved) return saved.error();
+      return false;
+    }
     if (last_.val_loss) parties_.curve.set_validation(*last_.val_loss);
     if (const auto kept = keep_if_best(last_.val_loss.value_or(last_.loss)); !kept)
       return kept.error();
     if (const auto saved = save("last"); !saved) return saved.error();
   }
   parties_.reporter.done(last_, options_.out);
-  return {};
+  return true;
 }
 
 // The curve goes first: who resumes drops its rows beyond the checkpoint, and could not make up
@@ -162,7 +165,7 @@ Result<void> Trainer::save(const std::string& name) {
     ::kill(::getpid(), SIGKILL);
   };
   RunSpec spec = spec_;
-  spec.profile = parties_.group.profile();
+  if (!parties_.group.profile().empty()) spec.profile = parties_.group.profile();
   const auto saved = save_run(path, {spec, progress_, parties_.group.committed()}, how);
   if (!saved) return saved;
   parties_.reporter.save(path, progress_.step);

@@ -62,7 +62,7 @@ class Trainer {
   [[nodiscard]] Error diverged(const char* what) const;
   [[nodiscard]] Result<void> keep_if_best(double loss);
   [[nodiscard]] Result<void> save(const std::string& name);
-  [[nodiscard]] Result<void> finish();
+  [[nodiscard]] Result<bool> finish();   // false: stopped
 
   RunSpec spec_;
   Progress progress_;

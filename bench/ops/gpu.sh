@@ -45,6 +45,7 @@ case $mode in
 esac
 
 out=${GPU_OUT:-$programs}
+mkdir -p "$out" || exit
 python=${PYTHON:-python3}
 # cuBLASLt may lie with the toolkit or in Python's packages.
 libraries=$("$python" -c 'import glob, sys
@@ -60,6 +61,7 @@ timeout 120 "$programs/ops_cuda_bench" --json "$out/times.json" 2>&1 | tee "$out
 timed=${PIPESTATUS[0]}
 timeout 90 "$python" "$root/bench/ops/compare_cudnn.py" "$out/times.json" 2>&1 |
   tee "$out/cudnn.txt"
+compared=${PIPESTATUS[0]}
 text=${GPU_TEXT:-}
 if [ -z "$text" ]; then
   text=$out/text
@@ -67,5 +69,8 @@ if [ -z "$text" ]; then
 fi
 timeout 75 "$python" "$root/bench/train/compare_torch.py" "$text" --bin "$programs" \
   --device gpu --hidden 512 --batch 64 --seq 64 --rounds 2 --steps 120 2>&1 | tee "$out/train.txt"
-[ "$checked" -ne 0 ] && exit "$checked"
-exit "$timed"
+trained=${PIPESTATUS[0]}
+for code in "$checked" "$timed" "$compared" "$trained"; do
+  [ "$code" -ne 0 ] && exit "$code"
+done
+exit 0

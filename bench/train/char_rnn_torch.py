@@ -21,6 +21,8 @@ import time
 
 import torch
 
+WARM = 20  # the first steps of a timing warm caches up
+
 
 def parse():
     parser = argparse.ArgumentParser()
@@ -37,6 +39,8 @@ def parse():
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--ddp", type=int, default=1)
     options = parser.parse_args()
+    if options.steps and options.steps <= WARM:
+        parser.error(f"--steps: more than {WARM}, which are not counted")
     if options.ddp > 1 and not options.steps:
         parser.error("--ddp is for timings: it goes with --steps")
     return options
@@ -91,6 +95,11 @@ class Model(torch.nn.Module):
         return self.linear(y), state
 
 
+def finish(options):
+    if options.device == "cuda":
+        torch.cuda.synchronize()
+
+
 def train(rank, options):
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -120,25 +129,33 @@ def train(rank, options):
         loss = torch.nn.functional.cross_entropy(logits.view(-1, vocabulary), y[at].reshape(-1))
         return loss, tuple(s.detach() for s in state)
 
-    done = 0
+    def learn(segment, state):
+        loss, state = loss_of(segment, state)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_value_(model.parameters(), 5)
+        optimizer.step()
+        return state
+
+    if options.steps:
+        state = None
+        for done in range(options.steps):
+            if done % train == 0:
+                state = None
+            if done == WARM:
+                finish(options)
+                began = time.time()
+            state = learn(done % train, state)
+        finish(options)
+        if rank == 0:
+            rate = (options.steps - WARM) * n * t / (time.time() - began)
+            print(json.dumps({"steps": options.steps, "tokens_per_s": rate}))
+        return
     for epoch in range(1, options.epochs + 1):
         state, began = None, time.time()
         for segment in range(train):
-            loss, state = loss_of(segment, state)
-            optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_value_(model.parameters(), 5)
-            optimizer.step()
-            done += 1
-            if options.steps and done in (20, options.steps) and options.device == "cuda":
-                torch.cuda.synchronize()
-            if done == 20 and options.steps:
-                began, warm = time.time(), 20  # the first steps warm caches up
-            if done == options.steps:
-                spent = time.time() - began
-                if rank == 0:
-                    print(json.dumps({"steps": done, "tokens_per_s": (done - warm) * n * t / spent}))
-                return
+            state = learn(segment, state)
+        finish(options)
         spent = time.time() - began
         with torch.no_grad():
             state, total = None, 0.0

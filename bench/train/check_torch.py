@@ -147,7 +147,8 @@ def main():
                         ours = json.loads(run(evaluate, path, "--text", file, "-o", "json"))
                         ours, theirs = [ours["nats_per_char"]], nats(model, metadata, text)
                     assert len(ours) == len(theirs)
-                    far = max(abs(a - b) / max(1.0, abs(b)) for a, b in zip(ours, theirs))
+                    apart = [abs(a - b) / max(1.0, abs(b)) for a, b in zip(ours, theirs)]
+                    far = max(apart) if all(map(math.isfinite, apart)) else math.inf
                     worst = max(worst, far)
                     print(f"{cell:5}{activation:5} {kind:6} {way:5} {len(ours):3} outputs, "
                           f"largest difference {far:.2e}")

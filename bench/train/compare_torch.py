@@ -72,6 +72,8 @@ def main():
     parser.add_argument("--ddp", type=int, default=0)
     parser.add_argument("--device", choices=["cpu", "gpu"], default="cpu")
     options = parser.parse_args()
+    if options.steps <= WARM:
+        parser.error(f"--steps: more than {WARM}, which are not counted")
     ours, theirs, shared = [], [], []
     for _ in range(options.rounds):
         ours.append(rondo(options))

@@ -197,18 +197,18 @@ DeerReport DeerLayer<T>::backward(const typename RecurrentLayer<T>::Backward& b,
   const Dim state = s.shape.batch * m.hidden, rows = s.rows(), steps = s.shape.steps;
   OPS_CHECK(b.dy.count() == steps * state);
   DeerReport report;
-  if (!s.loop) {
-    report = m.solve_adjoint(b, s);
-    if (!report.converged) {
-      report.words = failure("backward pass", report);
-      s.loop = std::make_unique<RecurrentActivations<T>>(m.spec, s.shape);
-      const RecurrentState<const T> first{{s.h.data(), {s.shape.batch, m.hidden}},
-                                          {s.c.data(), {m.lstm ? s.shape.batch : 0, m.hidden}}};
-      m.layer.forward(b.x, first, *s.loop, {});
-    }
-  }
   if (s.loop) {
     m.layer.backward(b, *s.loop);
+    return report;
+  }
+  report = m.solve_adjoint(b, s);
+  if (!report.converged) {
+    report.words = failure("backward pass", report);
+    RecurrentActivations<T> loop(m.spec, s.shape);   // y() stays what the caller has seen
+    const RecurrentState<const T> first{{s.h.data(), {s.shape.batch, m.hidden}},
+                                        {s.c.data(), {m.lstm ? s.shape.batch : 0, m.hidden}}};
+    m.layer.forward(b.x, first, loop, {});
+    m.layer.backward(b, loop);
     return report;
   }
   Tensor<T> dh({rows, m.hidden}), dc(Shape{m.lstm ? rows : 0, m.hidden}), dh_first, dc_first;

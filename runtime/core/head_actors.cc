@@ -185,7 +185,7 @@ std::string Head::why_nowhere(const Shape& shape, const std::vector<Candidate>& 
   if (nodes.size() > kNamed) offers += "; and " + std::to_string(nodes.size() - kNamed) + " more";
   std::string gone;
   for (const Loss& loss : losses_)
-    if (shape.fits_in(loss.total)) gone = ", and " + loss.name + ", which had, did not come back";
+    if (shape.fits_in(loss.total)) gone = ", and " + loss.name + ", which had, was lost";
   return "it needs " + describe(shape) + " on one node, and none has that (" + offers + ")" + gone +
          ": ask for less, or add a node";
 }

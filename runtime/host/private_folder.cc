@@ -53,6 +53,9 @@ void take_private_folders_along() {
     const std::string away = folder + ".gone";
     if (std::rename(folder.c_str(), away.c_str()) != 0) continue;  // it has just been removed
     std::error_code failed;
+    // The lock file goes last: what is left behind it is stale, and the next start removes it.
+    for (const auto& entry : std::filesystem::directory_iterator(away, failed))
+      if (entry.path().filename() != "lock") std::filesystem::remove_all(entry.path(), failed);
     std::filesystem::remove_all(away, failed);
   }
 }

@@ -83,10 +83,11 @@ std::vector<std::string> Image::library_lines() const {
 }
 
 bool is_system_library(std::string_view name) {
-  static constexpr std::array<std::string_view, 13> kNames = {
-      "ld-linux",  "libc.so",      "libm.so",        "libpthread.so", "libdl.so",
-      "librt.so",  "libresolv.so", "libutil.so",     "libnss_",       "libmvec.so",
-      "libanl.so", "libnsl.so",    "libthread_db.so"};
+  // The last ones belong to the machine's GPU driver, or are larger than a job's files should be.
+  static constexpr std::array<std::string_view, 16> kNames = {
+      "ld-linux",  "libc.so",      "libm.so",         "libpthread.so", "libdl.so",   "librt.so",
+      "libutil.so", "libresolv.so", "libnss_",        "libmvec.so",    "libanl.so",  "libnsl.so",
+      "libthread_db.so", "libcuda.so", "libnvidia-", "libcublas"};
   return std::any_of(kNames.begin(), kNames.end(),
                      [name](std::string_view n) { return name.starts_with(n); });
 }

@@ -33,6 +33,7 @@ RunSpec on_gpu(RunSpec spec) {
 }
 
 double relative_error(const std::vector<float>& got, const std::vector<float>& wanted) {
+  if (got.size() != wanted.size()) return HUGE_VAL;
   double error = 0, size = 0;
   for (std::size_t i = 0; i < wanted.size(); ++i) {
     const double want = static_cast<double>(wanted[i]);
@@ -132,6 +133,15 @@ TEST(TrainOnGpu, WithoutOneIsOneSentenceAndExitCode5) {
   EXPECT_EQ(ran.code, 5) << ran.err;
   EXPECT_NE(ran.err.find("--device gpu: GPU not used: no GPU is visible"), std::string::npos)
       << ran.err;
+  EXPECT_FALSE(std::filesystem::exists(scratch / "o"));
+}
+
+TEST(TrainOnGpu, OneThatIsTooSmallForTheModelEndsTheRunInOneSentence) {
+  const OnGpu gpu("small");
+  const Scratch scratch;
+  const Ran ran = run("rondo-train", tiny(scratch.write("text", small_text(2000)), scratch / "o"));
+  EXPECT_EQ(ran.code, 1) << ran.err;
+  EXPECT_NE(ran.err.find("the GPU is full"), std::string::npos) << ran.err;
   EXPECT_FALSE(std::filesystem::exists(scratch / "o"));
 }
 

@@ -432,7 +432,7 @@ TEST_F(BadInput, CtrlCAtAnyInstantOfADriversStartLeavesNothing) {
       const auto program = home_.beside({"cli_driver"});
       ::poll(nullptr, 0, instant_ms);
       for (int n = 0; n < times; ++n) program->signal(SIGINT);
-      EXPECT_EQ(program->end(3), 128 + SIGINT) << program->err();
+      EXPECT_EQ(program->end(10), 128 + SIGINT) << program->err();
       expect_nothing_left();
     }
   }

@@ -154,7 +154,7 @@ TEST_F(HeadTest, AnActorWhoseNodeDoesNotComeBackFailsAfterATermInWords) {
   EXPECT_EQ(info().state, ActorState::kDead);
   EXPECT_EQ(info().code, ErrorCode::kInvalid);
   EXPECT_NE(info().cause.find("it needs 6 cpu on one node, and none has that (n1 has 2 cpu; n2 "
-                              "has 2 cpu), and big, which had, did not come back"),
+                              "has 2 cpu), and big, which had, was lost"),
             std::string::npos)
       << info().cause;
   net.check();

@@ -30,7 +30,7 @@ struct EmulatedLayout {
 namespace {
 std::unique_ptr<EmulatedGraph> captured;
 
-// RONDO_EMULATED_GPU names what is odd about the device: none, old, full, other.
+// RONDO_EMULATED_GPU names what is odd about the device: none, old, full, small, other.
 bool told(const char* what) {
   const char* text = std::getenv("RONDO_EMULATED_GPU");
   return text != nullptr && std::strcmp(text, what) == 0;
@@ -67,7 +67,9 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int) {
 cudaError_t cudaDriverGetVersion(int* v) { return *v = 0, cudaSuccess; }
 cudaError_t cudaRuntimeGetVersion(int* v) { return *v = 0, cudaSuccess; }
 cudaError_t cudaMalloc(void** out, std::size_t bytes) {
-  if (told("full")) return cudaErrorMemoryAllocation;
+  static int made = 0;
+  constexpr int kOfAContext = 2;   // "small": what a context itself needs fits, nothing besides
+  if (told("full") || (told("small") && ++made > kOfAContext)) return cudaErrorMemoryAllocation;
   if (posix_memalign(out, 256, bytes) != 0) return cudaErrorMemoryAllocation;
   std::memset(*out, 0xff, bytes);   // what nobody wrote reads as NaN
   return cudaSuccess;
