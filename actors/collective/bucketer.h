@@ -23,8 +23,8 @@
 //
 // ready() and finish() from one thread; the Collective is this Bucketer's between the first
 // ready() of a step and the return of finish(). Memory is the caller's and not touched by it from a
-// tensor's ready() until finish() returns. A failure ends the step: finish() gives it, and every
-// later one.
+// tensor's ready() until finish() returns; it must outlive the Bucketer, whose end waits for a sum
+// that is under way. A failure ends the step: finish() gives it, and every later one.
 
 namespace rondo::collective {
 

@@ -56,6 +56,7 @@ Result<std::unique_ptr<NcclCollective>> NcclCollective::join(const Member& membe
   RONDO_CHECK(options.api != nullptr && options.exchange && options.device.is_idle);
   std::unique_ptr<NcclCollective> made(new NcclCollective(member, std::move(options)));
   if (auto opened = made->open(); !opened) {
+    made->leave(opened.error().what());   // the others wait in NCCL for this rank
     made->drop_communicator();
     return opened.error();
   }
@@ -74,6 +75,11 @@ NcclCollective::~NcclCollective() {
 void NcclCollective::abort(std::string_view reason) {
   flag_.raise(reason);
   if (options_.control) options_.control->abort(reason);
+}
+
+void NcclCollective::leave(const std::string& reason) {
+  flag_.raise(reason);
+  if (options_.control) options_.control->leave(reason);
 }
 
 int NcclCollective::async_error() const {
@@ -96,6 +102,8 @@ Result<void> NcclCollective::settle(int result, const char* call) {
   Patience patience(member().timeout);
   while (result == nccl::kInProgress) {
     if (auto raised = flag_.raised(member())) return *raised;
+    if (patience.is_long() && options_.control)
+      if (auto seen = options_.control->look()) return *seen;
     if (patience.is_over())
       return Error(ErrorCode::kTimeout, std::string(call) + " of rank " +
                                             std::to_string(member().rank) + " did not end within " +
@@ -131,15 +139,30 @@ void NcclCollective::drop_communicator() {
 
 Result<void> NcclCollective::carry_out(const Operation& op, std::uint64_t number) {
   Result<void> done;
+  bool is_known = false;   // to all ranks: each compares the calls, `control` tells its failures
   if (auto raised = flag_.raised(member())) done = *raised;
-  if (done) done = agree(op, number);
+  if (done) {
+    done = agree(op, number);
+    is_known = !done;
+  }
   if (done) done = dispatch(op);
   if (done) done = wait_for_device(number);
   if (done) return done;
   // The others wait in NCCL for this rank: they hear of it through `control`, or by their timeout.
-  if (options_.control) options_.control->abort(flag_.reason().value_or(done.error().what()));
+  if (!is_known) leave(flag_.reason().value_or(done.error().what()));
   drop_communicator();
+  drain_device();
   return done;
+}
+
+// What is in line still works on the caller's memory. Nobody waits for a device that is broken.
+void NcclCollective::drain_device() {
+  Patience patience(member().timeout);
+  while (!patience.is_over()) {
+    const auto idle = options_.device.is_idle();
+    if (!idle || idle.value()) return;
+    patience.wait();
+  }
 }
 
 // Everybody's call, by rank, in everybody's hands: NCCL itself would hang or mix them up.

@@ -21,6 +21,8 @@
 // NCCL cannot tell that ranks disagree, or that one has died: with `control`, a Collective between
 // the same ranks' processes, every call is compared first and a death ends the waits. Without it
 // only the timeout does.
+// A call's memory and the scratch must live until the stream is idle: a call that fails waits for
+// that, for the timeout at most.
 // One thread; abort() from any. It has run against a library that stands in for NCCL on the CPU;
 // not yet on a GPU.
 
@@ -46,7 +48,8 @@ class NcclCollective final : public Collective {
   struct Options {
     std::shared_ptr<const NcclApi> api;
     NcclDevice device;
-    // Called once by every rank, by rank 0 with the id; gives it to all.
+    // Called once by every rank, by rank 0 with the id; gives it to all. Must end by itself, also
+    // where a rank never calls it: rank 0 does not when NCCL gives it no id.
     std::function<Result<NcclId>(std::optional<NcclId> mine)> exchange;
     std::unique_ptr<Collective> control;   // optional
     Bits bits = Bits::kFixed;
@@ -56,6 +59,7 @@ class NcclCollective final : public Collective {
   ~NcclCollective() override;
 
   void abort(std::string_view reason) override;
+  void leave(const std::string& reason) override;
 
  protected:
   Result<void> carry_out(const Operation& op, std::uint64_t number) override;
@@ -75,6 +79,7 @@ class NcclCollective final : public Collective {
   [[nodiscard]] Error nccl_error(int result, const char* call) const;
   [[nodiscard]] int async_error() const;
   void drop_communicator();
+  void drain_device();
 
   Options options_;
   AbortFlag flag_;

@@ -13,7 +13,8 @@
 //
 // A node is the ranks lo <= r < hi. Whoever knows some nodes' values can add whole subtrees early,
 // and nothing else: so a message that goes round a ring carries the roots of the subtrees whose
-// ranks it has met, and ends with the same bits as a sum in one place.
+// ranks it has met, and ends with the same bits as a sum in one place. These are at most
+// 2 ceil(log2(n)) - 2 roots among n > 2 ranks: one a level at either end of what it has met.
 //
 // Pure functions on memory that the caller owns.
 

@@ -26,6 +26,7 @@ class ShmCollective final : public Collective {
     ShmHandle handle;
     std::size_t arena_bytes = 0;          // as the segment was made with
     DurationNs spin = microseconds(50);   // before a wait sleeps; 0 with more ranks than cores
+    DurationNs join_timeout{};            // of join; 0: the member's
   };
   // Memory that begins at the same place for every rank. Valid as long as the Collective.
   template <class T>
@@ -34,7 +35,7 @@ class ShmCollective final : public Collective {
     std::span<T> result;   // everybody's; written only by calls, between which all may read it
   };
 
-  // Waits for the other ranks.
+  // Waits for the other ranks: until the timeout at most, and not when one that was there has died.
   static Result<std::unique_ptr<ShmCollective>> join(const Member& member, const Options& options);
 
   // Every rank asks for the same sizes in the same order. kOverloaded: the arena is used up.

@@ -10,6 +10,7 @@
 #include <chrono>
 #include <cstring>
 #include <new>
+#include <thread>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -28,6 +29,7 @@ constexpr std::uint32_t kLayout = 1;   // of the segment: ranks of another build
 constexpr std::size_t kPage = 4096;
 constexpr std::size_t kReasonBytes = 512;
 constexpr DurationNs kNapMax = milliseconds(5);   // asleep without a look at the others' lives
+constexpr DurationNs kReasonMax = milliseconds(1);   // for an abort's reason to be written
 constexpr int kLooksPerTimeCheck = 128;
 
 using Clock = std::chrono::steady_clock;
@@ -158,18 +160,26 @@ Result<void> ShmSegment::take_place() {
 
 Result<void> ShmSegment::gather_ranks() {
   lives_.resize(static_cast<std::size_t>(member_.size));
-  for (int rank = 0; rank < member_.size; ++rank) {
-    if (auto come = sleep_for(rank, 0); !come) return come;
-    const std::int32_t pid = line(rank).pid.load(std::memory_order_acquire);
-    if (pid == ::getpid()) continue;
-    OwnedFd life(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
-    if (!life)
-      return fail({ErrorCode::kUnavailable, "rank " + std::to_string(rank) + " (process " +
-                                                std::to_string(pid) + ") cannot be watched: " +
-                                                errno_text(errno)});
-    lives_[static_cast<std::size_t>(rank)] = std::move(life);
-  }
+  const auto deadline = after(join_timeout_);
+  for (int rank = 0; rank < member_.size; ++rank)
+    if (auto come = sleep_for(rank, 0, deadline); !come) return come;
+  if (auto unwatched = watch_ranks()) return fail(*unwatched);
   return {};
+}
+
+// From the moment a rank has taken its place: it may die while others are still missing.
+std::optional<Error> ShmSegment::watch_ranks() {
+  for (int rank = 0; rank < member_.size; ++rank) {
+    OwnedFd& life = lives_[static_cast<std::size_t>(rank)];
+    const std::int32_t pid = line(rank).pid.load(std::memory_order_acquire);
+    if (life || pid == 0 || pid == ::getpid()) continue;
+    life = OwnedFd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+    if (!life)
+      return Error(ErrorCode::kUnavailable, "rank " + std::to_string(rank) + " (process " +
+                                                std::to_string(pid) + ") cannot be watched: " +
+                                                errno_text(errno));
+  }
+  return std::nullopt;
 }
 
 ShmSegment::~ShmSegment() {
@@ -211,7 +221,7 @@ Result<void> ShmSegment::meet(std::uint64_t number) {
   for (int rank = 0; rank < member_.size; ++rank)
     if (!has_come_soon(rank)) {
       wake_sleepers();
-      if (auto come = sleep_for(rank, number); !come) return come;
+      if (auto come = sleep_for(rank, number, after(member_.timeout)); !come) return come;
     }
   wake_sleepers();
   return {};
@@ -246,9 +256,10 @@ bool ShmSegment::has_come_soon(int rank) const {
   return false;
 }
 
-Result<void> ShmSegment::sleep_for(int rank, std::uint64_t number) {
+// `number` 0: for a rank that has not joined yet.
+Result<void> ShmSegment::sleep_for(int rank, std::uint64_t number, Clock::time_point deadline) {
   Line& theirs = line(rank);
-  const auto deadline = after(member_.timeout);
+  const bool joins = number == 0;
   theirs.sleepers.fetch_add(1, std::memory_order_seq_cst);
   std::optional<Error> trouble;
   while (!trouble) {
@@ -257,10 +268,14 @@ Result<void> ShmSegment::sleep_for(int rank, std::uint64_t number) {
     const DurationNs left{
         std::chrono::duration_cast<std::chrono::nanoseconds>(deadline - Clock::now()).count()};
     if (left <= DurationNs{}) {
+      Member me = member_;
+      if (joins) me.timeout = join_timeout_;
       const std::string who = "rank " + std::to_string(rank);
-      trouble = late(member_, number == 0 ? who + " did not join" : who + " did not come", number);
-    } else if (!(trouble = look_for_trouble(false))) {
-      futex_wait(theirs.raised, seen, std::min(left, kNapMax));
+      trouble = late(me, joins ? who + " did not join" : who + " did not come", number);
+    } else {
+      if (joins) trouble = watch_ranks();
+      if (!trouble) trouble = look_for_trouble(joins);   // who has joined cannot have left yet
+      if (!trouble) futex_wait(theirs.raised, seen, std::min(left, kNapMax));
     }
   }
   theirs.sleepers.fetch_sub(1, std::memory_order_seq_cst);
@@ -281,9 +296,14 @@ std::optional<Error> ShmSegment::look_for_trouble(bool anybody) {
 }
 
 std::optional<Error> ShmSegment::aborted() const {
-  const std::uint32_t state = head_->abort.load(std::memory_order_acquire);
+  std::uint32_t state = head_->abort.load(std::memory_order_acquire);
   if (state == 0) return std::nullopt;
-  const std::string reason =   // 1: whoever writes it may die over it: do not wait for that
+  const auto enough = after(kReasonMax);
+  while (state == 1 && Clock::now() < enough) {
+    std::this_thread::yield();
+    state = head_->abort.load(std::memory_order_acquire);
+  }
+  const std::string reason =   // 1: whoever writes it may have died over it
       state == 2 ? std::string(head_->reason, ::strnlen(head_->reason, kReasonBytes))
                  : "the reason is being written";
   return collective::aborted(member_, reason);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -54,8 +55,10 @@ class ShmSegment {
   // Makes the memory and its pages. kOverloaded: there is no room.
   static Result<OwnedFd> make(const ShmSizes& sizes);
   // Takes the rank's place and waits until all have taken theirs. `spin`: how long a wait looks
-  // before it sleeps. kInvalid: of another incarnation or size, or the place is taken.
-  ShmSegment(const Member& member, DurationNs spin) : member_(member), spin_(spin) {}
+  // before it sleeps. `join_timeout`: of all of join(), which also ends when a rank that has taken
+  // its place dies. kInvalid: of another incarnation or size, or the place is taken.
+  ShmSegment(const Member& member, DurationNs spin, DurationNs join_timeout)
+      : member_(member), spin_(spin), join_timeout_(join_timeout) {}
   Result<void> join(const ShmHandle& handle, std::size_t arena_bytes);
   ~ShmSegment();
   ShmSegment(const ShmSegment&) = delete;
@@ -86,14 +89,17 @@ class ShmSegment {
   [[nodiscard]] Line& line(int rank) const;
   void wake_sleepers();
   [[nodiscard]] bool has_come_soon(int rank) const;
-  Result<void> sleep_for(int rank, std::uint64_t number);
+  Result<void> sleep_for(int rank, std::uint64_t number,
+                         std::chrono::steady_clock::time_point deadline);
   Result<void> gather_ranks();
   Result<void> take_place();
+  std::optional<Error> watch_ranks();
   [[nodiscard]] bool has_come(int rank) const;
   Error fail(Error error);
 
   Member member_;
   DurationNs spin_;
+  DurationNs join_timeout_;
   std::span<std::byte> map_;
   Head* head_ = nullptr;
   std::size_t arena_bytes_ = 0;

@@ -12,9 +12,9 @@
 //
 // Large data goes round a ring: each rank's part starts at its neighbour, is added to at every
 // hop and goes round once more, in pieces, so that all links are busy. What travels are the roots
-// of the finished subtrees of the fixed tree (rank_tree.h), one of them between two ranks, about
-// log2 of their number at most: the bits are those of every other way. Small data goes up and down
-// that tree: fewer hops.
+// of the finished subtrees of the fixed tree (rank_tree.h), one of them between two ranks, among n
+// at most 2 log2(n) - 2, rounded up: the bits are those of every other way. Small data goes up and
+// down that tree: fewer hops.
 //
 // Made in two steps, since everybody's address must be known: ZmqPost::bind, then join with all
 // addresses, the group's key and the incarnation. Frames of older incarnations are dropped. A dead
@@ -40,7 +40,11 @@ class ZmqCollective final : public Collective {
   void abort(std::string_view reason) override { flag_.raise(reason); }
   void leave(const std::string& reason) override {
     flag_.raise(reason);
-    post_->send_abort(ErrorCode::kCancelled, reason);
+    if (!post_->was_told()) post_->send_abort(ErrorCode::kCancelled, reason);
+  }
+  [[nodiscard]] std::optional<Error> look() override {
+    if (auto raised = flag_.raised(member())) return raised;
+    return post_->look();
   }
   // Frames of other groups and of older incarnations, so far.
   [[nodiscard]] std::uint64_t dropped() const { return post_->dropped(); }

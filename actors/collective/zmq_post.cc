@@ -175,8 +175,14 @@ Result<void> ZmqPost::send(int to, Frame frame) {
   head.count = count_;
   head.shape = shape_;
   void* socket = sockets_->push[static_cast<std::size_t>(to)];
-  while (check(zmq_msg_send(&frame.message()->message, socket, ZMQ_DONTWAIT), "zmq_msg_send",
-               {EINTR}) != 0) {}
+  int error = EINTR;
+  while (error == EINTR)
+    error = check(zmq_msg_send(&frame.message()->message, socket, ZMQ_DONTWAIT), "zmq_msg_send",
+                  {EINTR, EAGAIN});
+  if (error == EAGAIN)   // there is no limit to what waits, so there is no connection any more
+    return Error(ErrorCode::kUnavailable,
+                 "rank " + std::to_string(to) + " at " + addresses_[static_cast<std::size_t>(to)] +
+                     " takes no frames: another program listens there");
   return {};
 }
 
@@ -240,22 +246,33 @@ Result<Frame> ZmqPost::next(const AbortFlag& flag, std::int64_t deadline_ns) {
   while (true) {
     if (auto raised = flag.raised(member_)) return *raised;
     const std::int64_t now = now_ns();
-    if (now >= deadline_ns)
+    const bool is_last = now >= deadline_ns;   // what is there by now has come in time
+    std::optional<Frame> frame =
+        poll(is_last || now < look_until ? 0 : std::min(kNapNs, deadline_ns - now + 1'000'000));
+    if (frame && is_ours(*frame)) {
+      if (auto error = complaint(*frame)) return *error;
+      return std::move(*frame);
+    }
+    if (frame) ++dropped_;
+    if (is_last)
       return late(member_, "no rank sent what rank " + std::to_string(member_.rank) +
                                " waits for", number_);
-    std::optional<Frame> frame =
-        poll(now < look_until ? 0 : std::min(kNapNs, deadline_ns - now + 1'000'000));
-    if (!frame) continue;
-    if (!is_ours(*frame)) {
-      ++dropped_;
-      continue;
-    }
-    if (auto error = complaint(*frame)) return *error;
-    return std::move(*frame);
   }
 }
 
+std::optional<Error> ZmqPost::look() {
+  while (!over_) {
+    std::optional<Frame> frame = poll(0);
+    if (!frame) break;
+    if (!is_ours(*frame)) ++dropped_;
+    else if (auto error = complaint(*frame)) over_ = *error;
+    else kept_.push_back(std::move(*frame));
+  }
+  return over_;
+}
+
 Result<Frame> ZmqPost::receive(const Wanted& wanted, const AbortFlag& flag) {
+  if (over_) return *over_;
   const std::int64_t deadline_ns = now_ns() + member_.timeout.ns;
   for (std::size_t i = 0; i < kept_.size(); ++i) {
     if (kept_[i].head().number != number_) continue;

@@ -74,11 +74,15 @@ class ZmqPost {
                      const std::vector<std::string>& addresses);
   // The operation under way: frames of other ones wait or are dropped.
   void begin(std::uint64_t number, std::uint64_t count, std::uint64_t shape);
-  // Fills in the head but for stage, chunk, part and hop. `frame` is used up.
+  // Fills in the head but for stage, chunk, part and hop. `frame` is used up. kUnavailable: who
+  // listens at the rank's address does not speak as a rank does.
   Result<void> send(int to, Frame frame);
   // The next frame of this operation for which `wanted` holds; others of it wait.
   using Wanted = std::function<bool(const FrameHead&)>;
   Result<Frame> receive(const Wanted& wanted, const AbortFlag& flag);
+  // Without waiting: an abort, or a newer incarnation, among what has come; keeps the rest. What it
+  // found once, it and receive() give ever after.
+  std::optional<Error> look();
   // Tells all other ranks, whatever they do.
   void send_abort(ErrorCode code, const std::string& reason);
   // Whether the last error came from another rank, who has told everybody.
@@ -103,6 +107,7 @@ class ZmqPost {
   std::vector<Frame> kept_;   // of this operation or the next; bounded by what two operations send
   std::uint64_t dropped_ = 0;
   bool was_told_ = false;
+  std::optional<Error> over_;   // what look() found
 };
 
 }  // namespace rondo::collective

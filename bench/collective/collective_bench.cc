@@ -1,10 +1,12 @@
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -82,6 +84,18 @@ struct Buffers {
   std::vector<float> in, out, copy;
 };
 
+// Looks at a word of the other process until it has come to `wanted`; who has died never does.
+void await(const std::atomic<int>& word, int wanted) {
+  constexpr std::uint32_t kLooksPerTimeCheck = 1U << 24;   // some ten milliseconds
+  constexpr std::chrono::seconds kMost{10};
+  Clock::time_point end{};
+  for (std::uint32_t look = 1; word.load(std::memory_order_acquire) < wanted; ++look) {
+    if (look % kLooksPerTimeCheck != 0) continue;
+    if (end == Clock::time_point{}) end = Clock::now() + kMost;
+    else if (Clock::now() > end) must(Error(ErrorCode::kTimeout, "the other process went silent"));
+  }
+}
+
 // Two processes hand one word to and fro: the least mean of some hundred ways.
 void measure_distance(int rank, Collective& group, ShmCollective::Shared<float> words) {
   constexpr int kWays = 300;
@@ -95,7 +109,7 @@ void measure_distance(int rank, Collective& group, ShmCollective::Shared<float> 
     const auto began = Clock::now();
     for (int i = round * kWays + 1; i <= (round + 1) * kWays; ++i) {
       if (rank == 0) ping->store(i, std::memory_order_release);
-      while ((rank == 0 ? pong : ping)->load(std::memory_order_acquire) < i) {}
+      await(rank == 0 ? *pong : *ping, i);
       if (rank == 1) pong->store(i, std::memory_order_release);
     }
     const std::chrono::duration<double, std::micro> took = Clock::now() - began;
@@ -191,8 +205,13 @@ int main(int argc, char** argv) {
   const ShmHandle handle{::getpid(), fd.value().get()};
   std::string folder = std::filesystem::temp_directory_path() / "rondo-bench-XXXXXX";
   RONDO_CHECK(::mkdtemp(folder.data()) != nullptr);
+  const pid_t parent = ::getpid();
   const pid_t child = ::fork();
-  if (child == 0) std::_Exit(run_rank(1, handle, folder, arena, options));
+  if (child == 0) {
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (::getppid() != parent) std::_Exit(1);   // it ended before
+    std::_Exit(run_rank(1, handle, folder, arena, options));
+  }
   const int code = run_rank(0, handle, folder, arena, options);
   int status = 0;
   ::waitpid(child, &status, 0);

@@ -34,9 +34,10 @@ TEST(BucketerTest, TheSumsAreThoseOfOneCallWhateverBecomesReadyFirst) {
   for (const std::string kind : {"shm", "ring"}) {
     Group group = group_of(kind, {.size = 2});
     on_threads(2, [&](int rank) {
+      std::vector<float> gradient;
       Bucketer bucketer(*group[static_cast<std::size_t>(rank)], kSizes, 4000);
       for (int step = 0; step < 5; ++step) {
-        auto gradient = values_of<float>(rank + 2 * step, elements());
+        gradient = values_of<float>(rank + 2 * step, elements());
         auto others = values_of<float>(1 - rank + 2 * step, elements());
         bucketer.use(gradient, gradient);
         for (std::size_t k = 0; k < kSizes.size(); ++k)
@@ -70,8 +71,8 @@ class Watched final : public Collective {
 
 TEST(BucketerTest, AFullBucketIsSummedBeforeTheOtherTensorsAreReady) {
   Watched group;
-  Bucketer bucketer(group, {10, 10, 10}, 40);
   std::vector<float> gradient(30);
+  Bucketer bucketer(group, {10, 10, 10}, 40);
   bucketer.use(gradient, gradient);
   bucketer.ready(0);   // full, but its turn comes last
   bucketer.ready(2);
@@ -84,8 +85,8 @@ TEST(BucketerTest, AFullBucketIsSummedBeforeTheOtherTensorsAreReady) {
 
 TEST(BucketerTest, AFailureEndsTheStepAndEveryLaterOne) {
   Group group = shm_group({.size = 2, .timeout = milliseconds(200)});
-  Bucketer bucketer(*group[0], {100, 100}, 100);   // rank 1 never comes
   std::vector<float> gradient(200);
+  Bucketer bucketer(*group[0], {100, 100}, 100);   // rank 1 never comes
   bucketer.use(gradient, gradient);
   for (int step = 0; step < 2; ++step) {
     bucketer.ready(1);
@@ -100,8 +101,8 @@ TEST(BucketerTest, AStepThatIsGivenUpEndsTheOthersWaits) {
   for (const std::string kind : {"shm", "ring"}) {
     Group group = group_of(kind, {.size = 2});
     on_threads(2, [&](int rank) {
-      Bucketer bucketer(*group[static_cast<std::size_t>(rank)], {100, 100}, 100);
       std::vector<float> gradient(200);
+      Bucketer bucketer(*group[static_cast<std::size_t>(rank)], {100, 100}, 100);
       bucketer.use(gradient, gradient);
       bucketer.ready(1);
       if (rank == 0) return;   // a backward pass that threw

@@ -194,8 +194,11 @@ TEST_P(CollectiveTest, RanksThatDisagreeGetASentenceEachAndNoHang) {
   };
   for (const Disagreement& one : cases) {
     Group ranks = group({.size = 3});
+    std::latch all_met(3);   // the disagreement also ends a barrier that others are still in
     each(ranks, [&](int rank, Collective& self) {
-      ASSERT_TRUE(self.barrier());
+      const auto met = self.barrier();
+      all_met.arrive_and_wait();
+      ASSERT_TRUE(met) << met.error().what();
       auto mine = values_of<float>(rank, 600);
       const auto done =
           rank == 1 ? one.odd(self) : self.all_reduce(std::span<const float>(mine), span(mine));

@@ -207,6 +207,7 @@ int ncclGetVersion(int* version) {
 }
 
 int ncclGetUniqueId(FakeId* id) {
+  if (read_fault().what == "id-error") return kSystemError;
   const std::uint64_t number = g_next_id++;
   std::memset(id, 0, sizeof(*id));
   std::memcpy(id->bytes, &number, sizeof(number));

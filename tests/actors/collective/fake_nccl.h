@@ -8,6 +8,7 @@
 // The library reduces for real, on the CPU, between ranks that are threads of one process.
 // RONDO_FAKE_NCCL, read when a communicator is made, injects a fault:
 //   init-hang:R  init-error:R  hang:R:N  error:R:N     rank R, at its Nth call (from 1)
+//   id-error                                           the next ids, whenever asked
 //   version:V                                          what ncclGetVersion says, whenever asked
 
 extern "C" {

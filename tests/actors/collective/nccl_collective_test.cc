@@ -2,6 +2,8 @@
 
 #include <dlfcn.h>
 
+#include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdlib>
 #include <cstring>
@@ -45,7 +47,7 @@ class FakeDevice {
   FakeDevice& operator=(const FakeDevice&) = delete;
 
   NcclDevice device() {
-    return {stream_, [this]() -> Result<bool> { return rondo_fake_stream_idle(stream_) != 0; },
+    return {stream_, [this]() -> Result<bool> { return is_idle(); },
             [this](std::size_t bytes) -> Result<void*> {
               if (memory_.size() < bytes) memory_.resize(bytes);
               return static_cast<void*>(memory_.data());
@@ -58,8 +60,7 @@ class FakeDevice {
               return put([=] { combine_two({op.dtype, op.combine}, left, right, count, out); });
             }};
   }
-
- private:
+  [[nodiscard]] bool is_idle() const { return rondo_fake_stream_idle(stream_) != 0; }
   Result<void> put(std::function<void()> work) {
     auto* held = new std::function<void()>(std::move(work));
     rondo_fake_stream_put(
@@ -72,6 +73,8 @@ class FakeDevice {
         held);
     return {};
   }
+
+ private:
   void* stream_;
   std::vector<std::byte> memory_;
 };
@@ -79,6 +82,7 @@ class FakeDevice {
 // The way of rank 0's id to the others: in a run, the group's directory.
 class Directory {
  public:
+  explicit Directory(std::optional<NcclId> id) : id_(id) {}
   Result<NcclId> exchange(std::optional<NcclId> mine) {
     std::unique_lock lock(mutex_);
     if (mine) id_ = mine;
@@ -99,15 +103,17 @@ struct Ranks {
   std::vector<std::string> refusals;                  // by rank: why it could not join
 };
 
-Ranks nccl_ranks(const GroupSpec& spec, Bits bits = Bits::kFixed, bool control = true) {
+// `control`: as group_of takes it, or "none". `id`: given to the ranks that do not draw one.
+Ranks nccl_ranks(const GroupSpec& spec, Bits bits = Bits::kFixed,
+                 const std::string& control = "shm", std::optional<NcclId> id = std::nullopt) {
   Ranks ranks;
   const auto size = static_cast<std::size_t>(spec.size);
   ranks.group.resize(size);
   ranks.refusals.resize(size);
   for (std::size_t rank = 0; rank < size; ++rank)
     ranks.devices.push_back(std::make_unique<FakeDevice>());
-  Group controls = control ? shm_group(spec) : Group(size);
-  Directory directory;
+  Group controls = control == "none" ? Group(size) : group_of(control, spec);
+  Directory directory(id);
   on_threads(spec.size, [&](int rank) {
     const auto at = static_cast<std::size_t>(rank);
     auto joined = NcclCollective::join(
@@ -153,7 +159,7 @@ TEST(NcclCollectiveTest, TheFixedTreesBitsComeOutOfALibraryWithAnotherOrder) {
 }
 
 TEST(NcclCollectiveTest, LooseBitsAreTheLibrarysOwnOrder) {
-  Ranks ranks = nccl_ranks({.size = 4}, Bits::kLoose, false);
+  Ranks ranks = nccl_ranks({.size = 4}, Bits::kLoose, "none");
   each(ranks, [&](int rank, Collective& self) {
     const auto mine = values_of<float>(rank, 1000);
     std::vector<float> out(1000);
@@ -171,21 +177,24 @@ TEST(NcclCollectiveTest, LooseBitsAreTheLibrarysOwnOrder) {
 }
 
 TEST(NcclCollectiveTest, RanksThatDisagreeGetASentenceEachBeforeTheLibraryIsAsked) {
-  Ranks ranks = nccl_ranks({.size = 3});
-  each(ranks, [&](int rank, Collective& self) {
-    std::vector<float> data(rank == 1 ? 99 : 100);
-    const auto done = self.all_reduce(std::span<const float>(data), std::span<float>(data));
-    ASSERT_FALSE(done);
-    EXPECT_EQ(done.error().code(), ErrorCode::kInvalid);
-    EXPECT_NE(std::string(done.error().what()).find("of 99 float32"), std::string::npos);
-  });
+  for (const std::string control : {"shm", "tree"}) {
+    Ranks ranks = nccl_ranks({.size = 3}, Bits::kFixed, control);
+    each(ranks, [&](int rank, Collective& self) {
+      std::vector<float> data(rank == 1 ? 99 : 100);
+      const auto done = self.all_reduce(std::span<const float>(data), std::span<float>(data));
+      ASSERT_FALSE(done);
+      EXPECT_EQ(done.error().code(), ErrorCode::kInvalid) << control;
+      EXPECT_NE(std::string(done.error().what()).find("of 99 float32"), std::string::npos);
+    });
+  }
 }
 
 // One rank's fault ends everybody's call, long before the timeout, and the next incarnation works.
 TEST(NcclCollectiveTest, AnErrorOfOneRankEndsTheOthersAndTheNextIncarnationWorks) {
-  {
+  for (const std::string control : {"shm", "tree", "ring"}) {
     const Fault fault("error:1:3");
-    Ranks ranks = nccl_ranks({.size = 3, .timeout = seconds(60)});
+    const auto began = std::chrono::steady_clock::now();
+    Ranks ranks = nccl_ranks({.size = 3, .timeout = seconds(60)}, Bits::kFixed, control);
     each(ranks, [&](int rank, Collective& self) {
       Result<void> done;
       std::vector<float> data(1000, 1.0F);
@@ -197,7 +206,9 @@ TEST(NcclCollectiveTest, AnErrorOfOneRankEndsTheOthersAndTheNextIncarnationWorks
                 std::string::npos)
           << "rank " << rank << ": " << what;
       EXPECT_EQ(std::string(self.barrier().error().what()), what);
+      EXPECT_TRUE(ranks.devices[static_cast<std::size_t>(rank)]->is_idle());
     });
+    EXPECT_LT(std::chrono::steady_clock::now() - began, std::chrono::seconds(30)) << control;
   }
   EXPECT_EQ(rondo_fake_communicators(), 0);
   Ranks ranks = nccl_ranks({.size = 3, .incarnation = {2}});
@@ -210,15 +221,15 @@ TEST(NcclCollectiveTest, AnErrorOfOneRankEndsTheOthersAndTheNextIncarnationWorks
 
 TEST(NcclCollectiveTest, AHangEndsWithTheTimeoutOnEveryRank) {
   const Fault fault("hang:0:2");
-  for (const bool control : {true, false}) {
-    Ranks ranks = nccl_ranks({.size = 2, .timeout = milliseconds(1000)}, Bits::kFixed, control);
+  for (const std::string control : {"shm", "none"}) {
+    Ranks ranks = nccl_ranks({.size = 2, .timeout = seconds(3)}, Bits::kFixed, control);
     each(ranks, [&](int, Collective& self) {
       Result<void> done;
       std::vector<float> data(1000, 1.0F);
       for (int call = 0; call < 20 && done; ++call)
         done = self.all_reduce(std::span<const float>(data), std::span<float>(data));
       ASSERT_FALSE(done);
-      EXPECT_NE(std::string(done.error().what()).find("within 1000 ms"), std::string::npos)
+      EXPECT_NE(std::string(done.error().what()).find("within 3000 ms"), std::string::npos)
           << done.error().what();
     });
     ranks.group.clear();
@@ -240,10 +251,59 @@ TEST(NcclCollectiveTest, AbortFromAnotherThreadEndsAHang) {
   });
 }
 
+// The device works on the call's memory only when the communicator is gone.
+TEST(NcclCollectiveTest, AFailedCallReturnsOnceItsWorkOnTheDeviceHasRun) {
+  std::atomic<bool> may_run{false};
+  const auto let_run = [&] {
+    may_run = true;
+    may_run.notify_all();
+  };
+  FakeDevice fake;
+  NcclDevice device = fake.device();
+  device.copy = [&, copy = device.copy](void* to, const void* from, std::size_t bytes) {
+    (void)fake.put([&] { may_run.wait(false); });
+    return copy(to, from, bytes);
+  };
+  device.is_idle = [&]() -> Result<bool> {
+    if (rondo_fake_communicators() == 0) let_run();
+    return fake.is_idle();
+  };
+  auto joined = NcclCollective::join(
+      {0, 1, Incarnation{1}, seconds(2)},
+      {.api = fake_api(),
+       .device = device,
+       .exchange = [](std::optional<NcclId> mine) -> Result<NcclId> { return *mine; }});
+  ASSERT_TRUE(joined) << joined.error().what();
+  const auto data = values_of<float>(0, 1000);
+  std::vector<float> out(1000);
+  const auto done =
+      joined.value()->reduce_scatter(std::span<const float>(data), std::span<float>(out));
+  EXPECT_TRUE(fake.is_idle());
+  let_run();
+  ASSERT_FALSE(done);
+  EXPECT_EQ(done.error().code(), ErrorCode::kTimeout) << done.error().what();
+}
+
+// The others have an id, and wait in NCCL for a rank 0 that got none.
+TEST(NcclCollectiveTest, ARankZeroWithoutAnIdEndsTheOthersStart) {
+  const auto began = std::chrono::steady_clock::now();
+  for (const std::string control : {"shm", "tree"}) {
+    NcclId id{};
+    ASSERT_EQ(fake_api()->get_unique_id(&id), nccl::kSuccess);
+    const Fault fault("id-error");
+    const Ranks ranks =
+        nccl_ranks({.size = 3, .timeout = seconds(60)}, Bits::kFixed, control, id);
+    for (const std::string& refusal : ranks.refusals)
+      EXPECT_NE(refusal.find("ncclGetUniqueId failed on rank 0"), std::string::npos) << refusal;
+    EXPECT_EQ(rondo_fake_communicators(), 0);
+  }
+  EXPECT_LT(std::chrono::steady_clock::now() - began, std::chrono::seconds(30));
+}
+
 TEST(NcclCollectiveTest, AnInitialisationThatFailsOrHangsIsTold) {
   for (const bool hangs : {true, false}) {
     const Fault fault(hangs ? "init-hang:1" : "init-error:1");
-    Ranks ranks = nccl_ranks({.size = 2, .timeout = milliseconds(400)});
+    Ranks ranks = nccl_ranks({.size = 2, .timeout = seconds(hangs ? 1 : 20)});
     EXPECT_NE(ranks.refusals[1].find(hangs ? "ncclCommInitRankConfig of rank 1 did not end"
                                            : "ncclCommInitRankConfig failed on rank 1"),
               std::string::npos)

@@ -43,7 +43,9 @@ Group shm_group(const GroupSpec& spec, std::size_t arena_bytes) {
   Group group(static_cast<std::size_t>(spec.size));
   on_threads(spec.size, [&](int rank) {
     auto joined = ShmCollective::join({rank, spec.size, spec.incarnation, spec.timeout},
-                                      {{::getpid(), fd.value().get()}, arena_bytes});
+                                      {.handle = {::getpid(), fd.value().get()},
+                                       .arena_bytes = arena_bytes,
+                                       .join_timeout = spec.join_timeout});
     ASSERT_TRUE(joined) << joined.error().what();
     group[static_cast<std::size_t>(rank)] = std::move(joined).value();
   });

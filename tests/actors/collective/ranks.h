@@ -23,6 +23,7 @@ struct GroupSpec {
   int size = 2;
   Incarnation incarnation{1};
   DurationNs timeout = seconds(20);
+  DurationNs join_timeout = seconds(60);   // so that a short `timeout` does not bound the start too
 };
 Group shm_group(const GroupSpec& spec, std::size_t arena_bytes = 0);
 Group zmq_group(const GroupSpec& spec, Route route, std::size_t chunk_bytes = 1024);

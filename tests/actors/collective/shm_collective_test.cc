@@ -118,6 +118,33 @@ TEST(ShmCollectiveTest, ARankThatNeverJoinsIsNamed) {
   EXPECT_NE(std::string(joined.error().what()).find("rank 1 did not join"), std::string::npos);
 }
 
+// Rank 1's process takes its place and is killed; rank 2 never comes.
+TEST(ShmCollectiveTest, ARankThatDiesBeforeAllHaveComeEndsTheJoin) {
+  if (!kForks) GTEST_SKIP() << "processes are forked: not under ThreadSanitizer";
+  auto fd = ShmSegment::make({3, Incarnation{1}, 0});
+  ASSERT_TRUE(fd);
+  const ShmHandle handle{::getpid(), fd.value().get()};
+  const auto began = std::chrono::steady_clock::now();
+  const auto statuses = on_processes(2, [&](int rank) {
+    const auto join = [&] {
+      const auto joined =
+          ShmCollective::join({rank, 3, Incarnation{1}, seconds(100)}, {.handle = handle});
+      return joined ? std::string() : std::string(joined.error().what());
+    };
+    if (rank == 1)   // one of two threads waits in the rank's place, the other finds it taken
+      on_threads(2, [&](int) {
+        if (join().find("rank 1 is already taken") != std::string::npos) ::raise(SIGKILL);
+      });
+    const std::string what = join();
+    const bool clear = what.find("rank 1 (process ") != std::string::npos &&
+                       what.find("ended") != std::string::npos;
+    return clear ? 0 : 1;
+  });
+  EXPECT_EQ(statuses[0], 0);
+  EXPECT_TRUE(WIFSIGNALED(statuses[1]) && WTERMSIG(statuses[1]) == SIGKILL);
+  EXPECT_LT(std::chrono::steady_clock::now() - began, std::chrono::seconds(30));
+}
+
 TEST(ShmCollectiveTest, MemoryThatIsNoGroupsIsRefused) {
   const auto joined = ShmCollective::join({0, 1, Incarnation{1}}, {{::getpid(), 987'654}, 0});
   EXPECT_FALSE(joined);
