@@ -11,18 +11,8 @@ void must(cuda::Fault fault) {
 }
 
 cuda::OptimizerStep gpu_optimizer_step(const OptimizerOptions& o) {
-  const OptimizerConstants c = optimizer_constants(o);
-  cuda::OptimizerStep step{};
+  auto step = with_constants<cuda::OptimizerStep>(o);
   step.rule = static_cast<std::int32_t>(o.rule);
-  step.lr = static_cast<float>(o.lr);
-  step.decay = static_cast<float>(o.weight_decay);
-  step.epsilon = static_cast<float>(o.epsilon);
-  step.a = static_cast<float>(c.a);
-  step.one_minus_a = static_cast<float>(c.one_minus_a);
-  step.b = static_cast<float>(c.b);
-  step.one_minus_b = static_cast<float>(c.one_minus_b);
-  step.correction1 = static_cast<float>(c.correction1);
-  step.correction2 = static_cast<float>(c.correction2);
   return step;
 }
 

@@ -37,6 +37,24 @@ struct OptimizerConstants {
 };
 [[nodiscard]] OptimizerConstants optimizer_constants(const OptimizerOptions&);
 
+// What a kernel gets of them, in its own precision; the caller fills in counts and pointers.
+template <class Run>
+[[nodiscard]] Run with_constants(const OptimizerOptions& options) {
+  using T = decltype(Run::lr);
+  const OptimizerConstants c = optimizer_constants(options);
+  Run run{};
+  run.lr = static_cast<T>(options.lr);
+  run.decay = static_cast<T>(options.weight_decay);
+  run.epsilon = static_cast<T>(options.epsilon);
+  run.a = static_cast<T>(c.a);
+  run.one_minus_a = static_cast<T>(c.one_minus_a);
+  run.b = static_cast<T>(c.b);
+  run.one_minus_b = static_cast<T>(c.one_minus_b);
+  run.correction1 = static_cast<T>(c.correction1);
+  run.correction2 = static_cast<T>(c.correction2);
+  return run;
+}
+
 template <class T>
 struct OptimizerBuffers {
   View<const T> weight, gradient, moment1, moment2;         // read

@@ -20,22 +20,6 @@ double power(double base, std::uint64_t exponent) {
   return result;
 }
 
-template <class T>
-OptimizerRun<T> run_of(const OptimizerOptions& o) {
-  const OptimizerConstants constants = optimizer_constants(o);
-  OptimizerRun<T> run;
-  run.lr = static_cast<T>(o.lr);
-  run.decay = static_cast<T>(o.weight_decay);
-  run.epsilon = static_cast<T>(o.epsilon);
-  run.a = static_cast<T>(constants.a);
-  run.one_minus_a = static_cast<T>(constants.one_minus_a);
-  run.b = static_cast<T>(constants.b);
-  run.one_minus_b = static_cast<T>(constants.one_minus_b);
-  run.correction1 = static_cast<T>(constants.correction1);
-  run.correction2 = static_cast<T>(constants.correction2);
-  return run;
-}
-
 }  // namespace
 
 OptimizerConstants optimizer_constants(const OptimizerOptions& o) {
@@ -63,7 +47,7 @@ void optimizer_step(const Executor& executor, const OptimizerOptions& options,
   OPS_CHECK(b.new_weight.data() != b.weight.data());
   OPS_CHECK(moments < 1 || (b.moment1.count() == count && b.new_moment1.count() == count));
   OPS_CHECK(moments < 2 || (b.moment2.count() == count && b.new_moment2.count() == count));
-  const OptimizerRun<T> all = run_of<T>(options);
+  const OptimizerRun<T> all = with_constants<OptimizerRun<T>>(options);
   for_flat(executor, count, [&](Dim from, Dim to) {
     OptimizerRun<T> run = all;
     run.count = to - from;
