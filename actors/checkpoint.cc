@@ -43,12 +43,13 @@ void each_state(const RunSpec& spec, int replica, int stage, Visit visit) {
   for (int m = 0; m < spec.layout.microbatches; ++m) {
     const std::int64_t rows = rows_of(spec.layout, spec.batch, replica, m).count;
     const std::string suffix = ".slice" + std::to_string(replica) + ".micro" + std::to_string(m);
-    const auto size = static_cast<std::size_t>(rows * spec.model.hidden);
     for (int layer = layers.first; layer < layers.last; ++layer) {
       for (const char* kind : {"h", "c"}) {
         if (*kind == 'c' && spec.model.cell != CellKind::kLstm) continue;
+        const std::int64_t width = *kind == 'c' ? spec.model.hidden : output_width(spec.model);
+        const auto size = static_cast<std::size_t>(rows * width);
         visit("train." + std::string(kind) + "_l" + std::to_string(layer) + suffix,
-              std::vector<std::int64_t>{rows, spec.model.hidden}, offset, size);
+              std::vector<std::int64_t>{rows, width}, offset, size);
         offset += size;
       }
     }

@@ -5,6 +5,7 @@
 
 #include <rondo/base/check.h>
 #include <rondo/ops/elementwise.h>
+#include <rondo/ops/embedding.h>
 #include <rondo/ops/loss.h>
 
 namespace rondo::actors {
@@ -28,7 +29,9 @@ struct CpuStage::Slot {
   ops::SequenceShape shape;
   std::vector<std::int32_t> ids;
   std::vector<float> input;
-  std::vector<ops::RecurrentActivations<float>> layers;
+  std::vector<CpuLayer::Pass> layers;
+  ops::Tensor<float> embedded;     // [T,n,E], first stage of a model with an embedding
+  ops::Tensor<float> d_embedded;
   ops::Tensor<float> logits;  // last stage; becomes their gradient
   ops::Tensor<float> row_loss;
   ops::Tensor<float> dy;
@@ -41,11 +44,15 @@ CpuStage::CpuStage(const StageSpec& spec, const ops::Executor& executor)
       current_(std::make_unique<StageSnapshot>(first_version(spec))),
       spare_(std::make_unique<StageSnapshot>(*current_)) {
   const ModelSpec& model = spec.run.model;
-  for (int layer = layers().first; layer < layers().last; ++layer)
+  for (int layer = layers().first; layer < layers().last; ++layer) {
+    const ops::RecurrentSpec shape = has_min_cells(model) ? ops::RecurrentSpec{}
+                                                          : layer_spec(layer);
     recurrent_.push_back(
-        std::make_unique<ops::RecurrentLayer<float>>(layer_spec(layer), executor));
+        std::make_unique<CpuLayer>(model, layer, shape, layer_tensors(layer), executor));
+  }
   if (is_last())
-    head_ = std::make_unique<ops::LinearLayer<float>>(model.hidden, model.outputs, executor);
+    head_ = std::make_unique<ops::LinearLayer<float>>(output_width(model), model.outputs,
+                                                      executor);
   slots_.resize(slot_count());
   infer_states_.resize(state_count());
   gradient_.resize(parameter_count());
@@ -53,14 +60,6 @@ CpuStage::CpuStage(const StageSpec& spec, const ops::Executor& executor)
 }
 
 CpuStage::~CpuStage() = default;
-
-ops::RecurrentParams<float> CpuStage::recurrent_params(float* base, int layer) const {
-  const TensorSpec* tensors = layer_tensors(layer);
-  return {{base + tensors[0].offset, {tensors[0].rows, tensors[0].cols}},
-          {base + tensors[1].offset, {tensors[1].rows, tensors[1].cols}},
-          {base + tensors[2].offset, {tensors[2].rows}},
-          {base + tensors[3].offset, {tensors[3].rows}}};
-}
 
 ops::LinearParams<float> CpuStage::head_params(float* base) const {
   const TensorSpec* tensors = head_tensors();
@@ -71,11 +70,7 @@ ops::LinearParams<float> CpuStage::head_params(float* base) const {
 void CpuStage::pack() {
   if (packed_) return;
   float* base = current_->parameters.data();
-  for (int layer = layers().first; layer < layers().last; ++layer) {
-    const ops::RecurrentParams<float> params = recurrent_params(base, layer);
-    recurrent_[static_cast<std::size_t>(layer - layers().first)]->pack(
-        {params.w_ih, params.w_hh, params.b_ih, params.b_hh});
-  }
+  for (const auto& layer : recurrent_) layer->pack(base);
   if (head_) {
     const ops::LinearParams<float> params = head_params(base);
     head_->pack({params.weight, params.bias});
@@ -90,11 +85,14 @@ CpuStage::Slot& CpuStage::slot(int microbatch, int steps) {
   const ModelSpec& model = spec().run.model;
   held = std::make_unique<Slot>();
   held->shape = shape;
-  for (int layer = layers().first; layer < layers().last; ++layer)
-    held->layers.emplace_back(layer_spec(layer), shape);
-  const Shape wide{shape.steps, shape.batch, model.hidden};
+  for (const auto& layer : recurrent_) held->layers.emplace_back(*layer, shape);
+  const Shape wide{shape.steps, shape.batch, output_width(model)};
   held->dy = ops::Tensor<float>(wide);
   held->dx = ops::Tensor<float>(wide);
+  if (embedding_tensor() != nullptr) {
+    held->embedded = ops::Tensor<float>({shape.steps, shape.batch, model.embedding});
+    held->d_embedded = ops::Tensor<float>({shape.steps, shape.batch, model.embedding});
+  }
   if (is_last()) {
     held->logits = ops::Tensor<float>({shape.steps * shape.batch, model.outputs});
     held->row_loss = ops::Tensor<float>({shape.steps * shape.batch});
@@ -106,37 +104,68 @@ ops::RecurrentState<float> CpuStage::state_at(std::vector<float>& states, int mi
                                               int layer) const {
   const Dim n = rows(microbatch);
   const Dim hidden = spec().run.model.hidden;
+  const Dim width = output_width(spec().run.model);
   float* h = states.data() + state_offset(microbatch, layer);
-  ops::RecurrentState<float> state{{h, {n, hidden}}, {}};
-  if (is_lstm()) state.c = {h + n * hidden, {n, hidden}};
+  ops::RecurrentState<float> state{{h, {n, width}}, {}};
+  if (is_lstm()) state.c = {h + n * width, {n, hidden}};
   return state;
+}
+
+ops::RecurrentInput<float> CpuStage::input_of(const Slot& slot, std::size_t layer) const {
+  const Dim steps = slot.shape.steps, n = slot.shape.batch;
+  ops::RecurrentInput<float> x;
+  if (layer > 0) {
+    x.dense = slot.layers[layer - 1].output();
+  } else if (slot.embedded.count() > 0) {
+    x.dense = slot.embedded;
+  } else if (!slot.ids.empty()) {
+    x.ids = {slot.ids.data(), {steps, n}};
+  } else {
+    x.dense = {slot.input.data(), {steps, n, input_width(spec().run.model, layers().first)}};
+  }
+  return x;
+}
+
+Draw CpuStage::draw(int microbatch) const {
+  return {spec().run.seed, step_, first_row(microbatch)};
+}
+
+void CpuStage::embed(Slot& slot) {
+  const TensorSpec& table = *embedding_tensor();
+  ops::embedding_forward<float>(
+      executor_, {current_->parameters.data() + table.offset, {table.rows, table.cols}},
+      {slot.ids.data(), {slot.shape.steps * slot.shape.batch}}, slot.embedded);
+}
+
+void CpuStage::embedding_gradient(Slot& slot, ops::GradientMode mode) {
+  const TensorSpec& table = *embedding_tensor();
+  const View<const std::int32_t> ids{slot.ids.data(), {slot.shape.steps * slot.shape.batch}};
+  const View<float> to{gradient_.data() + table.offset, {table.rows, table.cols}};
+  if (mode == ops::GradientMode::kWrite)
+    return ops::embedding_backward<float>(executor_, slot.d_embedded, ids, to);
+  if (embedding_gradient_.count() == 0)
+    embedding_gradient_ = ops::Tensor<float>({table.rows, table.cols});
+  ops::embedding_backward<float>(executor_, slot.d_embedded, ids, embedding_gradient_);
+  ops::add<float>(executor_, to, embedding_gradient_, to);
 }
 
 // Runs this stage's layers from the states in `from` (zeros where it is null) and writes the last
 // ones to `to`.
 void CpuStage::run_layers(int microbatch, Slot& slot, std::vector<float>* from,
-                          std::vector<float>& to) {
+                          std::vector<float>& to, const Draw* draw) {
   pack();
-  const Dim steps = slot.shape.steps;
-  const Dim n = slot.shape.batch;
+  if (embedding_tensor() != nullptr) embed(slot);
   for (std::size_t layer = 0; layer < recurrent_.size(); ++layer) {
-    ops::RecurrentInput<float> x;
-    if (layer > 0) {
-      x.dense = slot.layers[layer - 1].y();
-    } else if (!slot.ids.empty()) {
-      x.ids = {slot.ids.data(), {steps, n}};
-    } else {
-      x.dense = {slot.input.data(), {steps, n, recurrent_[0]->spec().inputs}};
-    }
     ops::RecurrentState<const float> first;
     if (from != nullptr) {
       const auto state = state_at(*from, microbatch, layers().first + static_cast<int>(layer));
       first = {state.h, state.c};
     }
-    recurrent_[layer]->forward(x, first, slot.layers[layer],
-                               state_at(to, microbatch, layers().first + static_cast<int>(layer)));
+    recurrent_[layer]->forward(input_of(slot, layer), first, slot.layers[layer],
+                               state_at(to, microbatch, layers().first + static_cast<int>(layer)),
+                               draw);
   }
-  if (head_) head_->forward(slot.layers.back().y(), slot.logits);
+  if (head_) head_->forward(slot.layers.back().output(), slot.logits);
 }
 
 void CpuStage::take_input(Slot& slot, const Input& input) const {
@@ -150,8 +179,9 @@ void CpuStage::take_input(Slot& slot, const Input& input) const {
   }
 }
 
-void CpuStage::begin(bool fresh) {
+void CpuStage::begin(bool fresh, std::uint64_t number) {
   fresh_ = fresh;
+  step_ = number;
   gradient_written_ = false;
   applied_ = false;
 }
@@ -160,8 +190,9 @@ std::span<const float> CpuStage::forward(int microbatch, int steps, const Input&
   check_input(input, microbatch, steps);
   Slot& at = slot(microbatch, steps);
   take_input(at, input);
-  run_layers(microbatch, at, fresh_ ? nullptr : &current_->states, spare_->states);
-  return is_last() ? std::span<const float>{} : at.layers.back().y().span();
+  const Draw mine = draw(microbatch);
+  run_layers(microbatch, at, fresh_ ? nullptr : &current_->states, spare_->states, &mine);
+  return is_last() ? std::span<const float>{} : at.layers.back().output().span();
 }
 
 double CpuStage::loss_of(Slot& slot, const Feed& targets, double scale) {
@@ -187,35 +218,34 @@ std::span<const float> CpuStage::backward(int microbatch, std::span<const float>
   const ops::GradientMode mode =
       gradient_written_ ? ops::GradientMode::kAdd : ops::GradientMode::kWrite;
   gradient_written_ = true;
-  const Shape wide{at.shape.steps, at.shape.batch, Dim{spec().run.model.hidden}};
+  const Shape wide{at.shape.steps, at.shape.batch, Dim{output_width(spec().run.model)}};
+  const Draw mine = draw(microbatch);
   View<const float> above;
   if (head_) {
-    head_->backward(at.layers.back().y(), at.logits, at.dy, head_params(gradient_.data()), mode);
+    head_->backward(at.layers.back().output(), at.logits, at.dy, head_params(gradient_.data()),
+                    mode);
     above = at.dy;
   } else {
     RONDO_CHECK_EQ(static_cast<Dim>(dy.size()), wide.count());
     above = {dy.data(), wide};
   }
   for (std::size_t layer = recurrent_.size(); layer-- > 0;) {
-    const bool needs_dx = layer > 0 || !is_first();
     // the gradient comes in through one buffer and leaves through the other
-    View<float> below = above.data() == at.dx.data() ? at.dy.view() : at.dx.view();
-    ops::RecurrentLayer<float>::Backward call;
-    if (layer > 0) {
-      call.x.dense = at.layers[layer - 1].y();
-    } else if (!at.ids.empty()) {
-      call.x.ids = {at.ids.data(), {at.shape.steps, at.shape.batch}};
-    } else {
-      call.x.dense = {at.input.data(),
-                      {at.shape.steps, at.shape.batch, recurrent_[0]->spec().inputs}};
-    }
+    const bool in_dx = above.data() == at.dx.data();
+    const View<float> below = in_dx ? at.dy.view() : at.dx.view();
+    CpuLayer::Backward call;
+    call.x = input_of(at, layer);
     call.dy = above;
-    if (needs_dx) call.dx = below;
-    call.grads = recurrent_params(gradient_.data(), layers().first + static_cast<int>(layer));
+    call.buffer = in_dx ? at.dx.view() : at.dy.view();
+    if (layer > 0 || !is_first()) call.dx = below;
+    else if (embedding_tensor() != nullptr) call.dx = at.d_embedded;
+    call.gradient = gradient_.data();
     call.mode = mode;
+    call.draw = &mine;
     recurrent_[layer]->backward(call, at.layers[layer]);
     above = below;
   }
+  if (embedding_tensor() != nullptr) embedding_gradient(at, mode);
   return is_first() ? std::span<const float>{} : above.span();
 }
 
@@ -261,7 +291,7 @@ void CpuStage::restore(const StageView& version) {
   RONDO_CHECK(fits(version));
   *current_ = version.copy();
   packed_ = false;
-  begin(false);
+  begin(false, 0);
 }
 
 std::span<const float> CpuStage::infer(int microbatch, int steps, const Input& input, bool fresh) {
@@ -269,12 +299,12 @@ std::span<const float> CpuStage::infer(int microbatch, int steps, const Input& i
   Slot& at = slot(microbatch, steps);
   take_input(at, input);
   // between steps the spare states are scratch
-  run_layers(microbatch, at, fresh ? nullptr : &infer_states_, spare_->states);
+  run_layers(microbatch, at, fresh ? nullptr : &infer_states_, spare_->states, nullptr);
   const auto first = static_cast<std::ptrdiff_t>(state_begin(microbatch));
   const auto last = static_cast<std::ptrdiff_t>(state_begin(microbatch + 1));
   std::copy(spare_->states.begin() + first, spare_->states.begin() + last,
             infer_states_.begin() + first);
-  return is_last() ? std::as_const(at.logits).view().span() : at.layers.back().y().span();
+  return is_last() ? std::as_const(at.logits).view().span() : at.layers.back().output().span();
 }
 
 }  // namespace rondo::actors

@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include <rondo/actors/cpu_layer.h>
 #include <rondo/actors/stage.h>
 #include <rondo/ops/linear.h>
 #include <rondo/ops/numeric_profile.h>
@@ -21,7 +22,7 @@ class CpuStage final : public Stage {
   CpuStage(const StageSpec& spec, const ops::Executor& executor);
   ~CpuStage() override;
 
-  void begin(bool fresh) override;
+  void begin(bool fresh, std::uint64_t number) override;
   std::span<const float> forward(int microbatch, int steps, const Input& input) override;
   double loss(int microbatch, const Feed& targets, double scale) override;
   std::span<const float> backward(int microbatch, std::span<const float> dy) override;
@@ -42,13 +43,17 @@ class CpuStage final : public Stage {
   void pack();
   ops::RecurrentState<float> state_at(std::vector<float>& states, int microbatch, int layer) const;
   void take_input(Slot& slot, const Input& input) const;
-  void run_layers(int microbatch, Slot& slot, std::vector<float>* from, std::vector<float>& to);
+  [[nodiscard]] ops::RecurrentInput<float> input_of(const Slot& slot, std::size_t layer) const;
+  void run_layers(int microbatch, Slot& slot, std::vector<float>* from, std::vector<float>& to,
+                  const Draw* draw);
   double loss_of(Slot& slot, const Feed& targets, double scale);
-  ops::RecurrentParams<float> recurrent_params(float* base, int layer) const;
+  [[nodiscard]] Draw draw(int microbatch) const;
+  void embed(Slot& slot);
+  void embedding_gradient(Slot& slot, ops::GradientMode mode);
   ops::LinearParams<float> head_params(float* base) const;
 
   const ops::Executor& executor_;
-  std::vector<std::unique_ptr<ops::RecurrentLayer<float>>> recurrent_;
+  std::vector<std::unique_ptr<CpuLayer>> recurrent_;
   std::unique_ptr<ops::LinearLayer<float>> head_;
   std::vector<std::unique_ptr<Slot>> slots_;
   std::unique_ptr<StageSnapshot> current_;
@@ -56,6 +61,8 @@ class CpuStage final : public Stage {
   std::vector<float> infer_states_;
   std::vector<float> gradient_;
   std::vector<float> clipped_;
+  ops::Tensor<float> embedding_gradient_;  // of one microbatch, to be added
+  std::uint64_t step_ = 0;                 // number of the step under way
   bool fresh_ = true;
   bool gradient_written_ = false;
   bool packed_ = false;

@@ -15,6 +15,8 @@ using ops::cuda::Precision;
 using ops::cuda::Size;
 
 std::unique_ptr<ops::Gpu> open_gpu_for(const StageSpec& spec) {
+  const std::string lacks = gpu_lacks(spec.run.model);
+  if (!lacks.empty()) throw ops::GpuFault("stages on a GPU have no " + lacks + " yet");
   ops::GpuOrReason found = ops::open_gpu(0);
   int devices = 1;
   if (found.gpu) must(found.gpu->entries().device_count(&devices));
@@ -25,6 +27,15 @@ std::unique_ptr<ops::Gpu> open_gpu_for(const StageSpec& spec) {
 }
 
 }  // namespace
+
+std::string gpu_lacks(const ModelSpec& model) {
+  if (has_min_cells(model)) return std::string(to_string(model.cell));
+  if (model.layer_norm) return "layer norm";
+  if (model.dropout > 0) return "dropout";
+  if (model.projection > 0) return "projection";
+  if (model.embedding > 0) return "embedding";
+  return "";
+}
 
 struct GpuStage::Slot {
   using Activations = std::unique_ptr<ops::cuda::Activations, void (*)(ops::cuda::Activations*)>;
@@ -165,7 +176,7 @@ void GpuStage::run_layers(int microbatch, Slot& slot, const GpuBuffer* from, Gpu
   must(api().add_bias(context(), slot.logits.f(), base + head[1].offset, slot.rows(), outputs));
 }
 
-void GpuStage::begin(bool fresh) {
+void GpuStage::begin(bool fresh, std::uint64_t /*number*/) {
   fresh_ = fresh;
   gradient_written_ = false;
   applied_ = false;
@@ -343,7 +354,7 @@ void GpuStage::restore(const StageView& version) {
   current_->states.set(version.states);
   current_->copied = false;
   packed_ = false;
-  begin(false);
+  begin(false, 0);
 }
 
 std::span<const float> GpuStage::infer(int microbatch, int steps, const Input& input, bool fresh) {

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include <rondo/actors/stage.h>
@@ -16,12 +17,15 @@
 
 namespace rondo::actors {
 
+// What of the model a GpuStage cannot do, in words; "" if nothing.
+[[nodiscard]] std::string gpu_lacks(const ModelSpec& model);
+
 class GpuStage final : public Stage {
  public:
   explicit GpuStage(const StageSpec& spec);   // throws GpuFault: no GPU, and why
   ~GpuStage() override;
 
-  void begin(bool fresh) override;
+  void begin(bool fresh, std::uint64_t number) override;
   std::span<const float> forward(int microbatch, int steps, const Input& input) override;
   double loss(int microbatch, const Feed& targets, double scale) override;
   std::span<const float> backward(int microbatch, std::span<const float> dy) override;

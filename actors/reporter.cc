@@ -51,6 +51,16 @@ std::string duration(double seconds) {
   return format("%lld:%02lld:%02lld", whole / 3600, whole / 60 % 60, whole % 60);
 }
 
+// What a model has besides its cells, as the first line names it.
+std::string extras(const ModelSpec& model) {
+  std::string text;
+  if (model.embedding > 0) text += format(", embedding %d", model.embedding);
+  if (model.projection > 0) text += format(", projection %d", model.projection);
+  if (model.layer_norm) text += ", layer norm";
+  if (model.dropout > 0) text += format(", dropout %g", model.dropout);
+  return text;
+}
+
 }  // namespace
 
 Reporter::Reporter(const Options& options)
@@ -99,6 +109,10 @@ void Reporter::start(const RunSpec& spec, const std::string& out, std::size_t pa
            {"model", to_string(spec.model.cell)},
            {"layers", spec.model.layers},
            {"hidden", spec.model.hidden},
+           {"layer_norm", spec.model.layer_norm},
+           {"dropout", spec.model.dropout},
+           {"projection", spec.model.projection},
+           {"embedding", spec.model.embedding},
            {"parameters", parameters},
            {"vocabulary", spec.data.vocabulary.size()},
            {"replicas", layout.replicas},
@@ -112,10 +126,10 @@ void Reporter::start(const RunSpec& spec, const std::string& out, std::size_t pa
            {"out", out}});
     return;
   }
-  line(format("%s of %d layer%s x %d units, %zu parameters, on %s",
+  line(format("%s of %d layer%s x %d units%s, %zu parameters, on %s",
               std::string(to_string(spec.model.cell)).c_str(), spec.model.layers,
-              spec.model.layers == 1 ? "" : "s", spec.model.hidden, parameters,
-              spec.data.path.c_str()));
+              spec.model.layers == 1 ? "" : "s", spec.model.hidden, extras(spec.model).c_str(),
+              parameters, spec.data.path.c_str()));
   line(format("%d replica%s x %d stage%s, %d microbatch%s, %d thread%s each; %s (%s); into %s",
               layout.replicas, layout.replicas == 1 ? "" : "s", layout.stages,
               layout.stages == 1 ? "" : "s", layout.microbatches,

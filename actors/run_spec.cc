@@ -1,5 +1,6 @@
 #include <rondo/actors/run_spec.h>
 
+#include <algorithm>
 #include <array>
 #include <utility>
 
@@ -76,6 +77,47 @@ DataSpec data_from(const json& in, const json& vocabulary, DataKind kind) {
   return data;
 }
 
+constexpr std::array<std::string_view, 11> kModelParts{
+    "cell",    "activation", "data",    "layers",     "hidden",   "inputs",
+    "outputs", "layer_norm", "dropout", "projection", "embedding"};
+
+// What a model has besides the cells is written only where it has it.
+json model_json(const ModelSpec& model) {
+  json out{{"cell", to_string(model.cell)},
+           {"activation", to_string(model.activation)},
+           {"data", model.data == DataKind::kTokens ? "tokens" : "series"},
+           {"layers", model.layers},
+           {"hidden", model.hidden},
+           {"inputs", model.inputs},
+           {"outputs", model.outputs}};
+  if (model.layer_norm) out["layer_norm"] = true;
+  if (model.dropout > 0) out["dropout"] = model.dropout;
+  if (model.projection > 0) out["projection"] = model.projection;
+  if (model.embedding > 0) out["embedding"] = model.embedding;
+  return out;
+}
+
+ModelSpec model_from(const json& in) {
+  ModelSpec model;
+  if (!parse(in.at("cell").get<std::string>(), model.cell) ||
+      !parse(in.at("activation").get<std::string>(), model.activation))
+    throw std::runtime_error("its cell or activation is unknown");
+  model.data = in.at("data") == "tokens" ? DataKind::kTokens : DataKind::kSeries;
+  model.layers = in.at("layers").get<int>();
+  model.hidden = in.at("hidden").get<int>();
+  model.inputs = in.at("inputs").get<int>();
+  model.outputs = in.at("outputs").get<int>();
+  model.layer_norm = in.value("layer_norm", false);
+  model.dropout = in.value("dropout", 0.0);
+  model.projection = in.value("projection", 0);
+  model.embedding = in.value("embedding", 0);
+  // a part that is not known would be left out in silence, and the model be another one
+  for (const auto& [name, value] : in.items())
+    if (std::find(kModelParts.begin(), kModelParts.end(), name) == kModelParts.end())
+      throw std::runtime_error("its model has a part that is unknown here: '" + name + "'");
+  return model;
+}
+
 void check_sane(const RunSpec& spec) {
   const ModelSpec& model = spec.model;
   const Layout& layout = spec.layout;
@@ -86,7 +128,12 @@ void check_sane(const RunSpec& spec) {
                        model.inputs <= 1 << 21 && model.outputs <= 1 << 21 &&
                        layout.stages <= model.layers && layout.replicas <= spec.batch &&
                        layout.microbatches <= spec.batch / layout.replicas;
-  if (!positive || !bounded) throw std::runtime_error("its sizes make no sense");
+  const bool fits = model.dropout >= 0 && model.dropout < 1 && model.projection >= 0 &&
+                    model.projection < model.hidden && model.embedding >= 0 &&
+                    model.embedding <= 1 << 16 &&
+                    (model.projection == 0 || model.cell == CellKind::kLstm) &&
+                    (model.embedding == 0 || model.data == DataKind::kTokens);
+  if (!positive || !bounded || !fits) throw std::runtime_error("its sizes make no sense");
   if (model.data == DataKind::kTokens && model.inputs != spec.data.vocabulary.size())
     throw std::runtime_error("its vocabulary does not fit its inputs");
   if (model.data == DataKind::kSeries && (spec.data.scale.lag < 1 || spec.data.test_rows < 1))
@@ -96,15 +143,7 @@ void check_sane(const RunSpec& spec) {
 RunSpec parse_metadata(const std::map<std::string, std::string>& metadata) {
   const auto part = [&](const char* key) { return json::parse(metadata.at(key)); };
   RunSpec spec;
-  const json model = part("model");
-  if (!parse(model.at("cell").get<std::string>(), spec.model.cell) ||
-      !parse(model.at("activation").get<std::string>(), spec.model.activation))
-    throw std::runtime_error("its cell or activation is unknown");
-  spec.model.data = model.at("data") == "tokens" ? DataKind::kTokens : DataKind::kSeries;
-  spec.model.layers = model.at("layers").get<int>();
-  spec.model.hidden = model.at("hidden").get<int>();
-  spec.model.inputs = model.at("inputs").get<int>();
-  spec.model.outputs = model.at("outputs").get<int>();
+  spec.model = model_from(part("model"));
   spec.data = data_from(part("data"), part("vocabulary"), spec.model.data);
   const json run = part("run");
   spec.seq = run.at("seq").get<int>();
@@ -159,14 +198,6 @@ double learning_rate(const RunSpec& spec, int epoch) {
 }
 
 std::map<std::string, std::string> to_metadata(const RunSpec& spec) {
-  const ModelSpec& model = spec.model;
-  const json model_json{{"cell", to_string(model.cell)},
-                        {"activation", to_string(model.activation)},
-                        {"data", model.data == DataKind::kTokens ? "tokens" : "series"},
-                        {"layers", model.layers},
-                        {"hidden", model.hidden},
-                        {"inputs", model.inputs},
-                        {"outputs", model.outputs}};
   const json run{{"seq", spec.seq},
                  {"batch", spec.batch},
                  {"val_frac", spec.val_frac},
@@ -183,7 +214,7 @@ std::map<std::string, std::string> to_metadata(const RunSpec& spec) {
                     {"microbatches", spec.layout.microbatches}};
   return {{"format", "pt"},
           {"rondo", "1"},
-          {"model", model_json.dump()},
+          {"model", model_json(spec.model).dump()},
           {"data", data_json(spec).dump()},
           {"vocabulary", vocabulary_json(spec.data.vocabulary).dump()},
           {"run", run.dump()},

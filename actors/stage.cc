@@ -15,12 +15,15 @@ namespace {
 using ops::Dim;
 using ops::View;
 
-constexpr double kInitRange = 0.08;  // char-rnn's
+constexpr double kInitRange = 0.08;     // char-rnn's
+constexpr double kEmbeddingRange = 1;   // as wide as what a cell gives
 
 ops::Cell cell_of(const ModelSpec& model) {
   switch (model.cell) {
     case CellKind::kLstm: return ops::Cell::kLstm;
     case CellKind::kGru: return ops::Cell::kGru;
+    case CellKind::kMinGru:
+    case CellKind::kMinLstm:
     case CellKind::kRnn: break;
   }
   switch (model.activation) {
@@ -43,14 +46,27 @@ std::vector<std::size_t> state_offsets(const StageSpec& spec) {
   const ModelSpec& model = spec.run.model;
   const LayerRange layers = layers_of(spec.run.layout, model.layers, spec.stage);
   const std::size_t per_row = static_cast<std::size_t>(layers.last - layers.first) *
-                              static_cast<std::size_t>(model.hidden) *
-                              (model.cell == CellKind::kLstm ? 2 : 1);
+                              static_cast<std::size_t>(state_width(model));
   std::vector<std::size_t> offsets{0};
   for (int m = 0; m < spec.run.layout.microbatches; ++m) {
     const int rows = rows_of(spec.run.layout, spec.run.batch, spec.replica, m).count;
     offsets.push_back(offsets.back() + per_row * static_cast<std::size_t>(rows));
   }
   return offsets;
+}
+
+void draw_first(const ModelSpec& model, const TensorSpec& tensor, std::uint64_t seed,
+                std::span<float> to) {
+  if (tensor.name.starts_with("layer_norm.")) {
+    std::fill(to.begin(), to.end(), tensor.name.ends_with(".weight") ? 1.0f : 0.0f);
+    return;
+  }
+  const double range = tensor.name.starts_with("embedding.") ? kEmbeddingRange : kInitRange;
+  ops::fill_uniform<float>({seed, 0, 0, static_cast<std::uint32_t>(tensor.key)}, -range, range,
+                           {to.data(), {static_cast<Dim>(to.size())}});
+  // a memory that forgets nothing at first learns sooner (Jozefowicz et al. 2015)
+  if (model.cell == CellKind::kLstm && tensor.name.starts_with("bias_ih"))
+    std::fill_n(to.begin() + model.hidden, model.hidden, 1.0f);
 }
 
 }  // namespace
@@ -63,15 +79,9 @@ StageSnapshot first_version(const StageSpec& spec) {
   first.parameters.resize(count);
   first.moments.resize(count * static_cast<std::size_t>(ops::moment_count(spec.run.optimizer)));
   first.states.resize(state_offsets(spec).back());
-  for (const TensorSpec& tensor : tensors_of(model, layers)) {
-    float* base = first.parameters.data() + tensor.offset;
-    const ops::RandomKey key{spec.run.seed, 0, 0, static_cast<std::uint32_t>(tensor.key)};
-    ops::fill_uniform<float>(key, -kInitRange, kInitRange,
-                             {base, {static_cast<Dim>(tensor.size())}});
-    // a memory that forgets nothing at first learns sooner (Jozefowicz et al. 2015)
-    if (model.cell == CellKind::kLstm && tensor.name.starts_with("bias_ih"))
-      std::fill_n(base + model.hidden, model.hidden, 1.0f);
-  }
+  for (const TensorSpec& tensor : tensors_of(model, layers))
+    draw_first(model, tensor, spec.run.seed,
+               std::span(first.parameters).subspan(tensor.offset, tensor.size()));
   return first;
 }
 
@@ -86,21 +96,32 @@ int Stage::rows(int microbatch) const {
   return rows_of(spec_.run.layout, spec_.run.batch, spec_.replica, microbatch).count;
 }
 
+int Stage::first_row(int microbatch) const {
+  return rows_of(spec_.run.layout, spec_.run.batch, spec_.replica, microbatch).first;
+}
+
 ops::RecurrentSpec Stage::layer_spec(int layer) const {
   const ModelSpec& model = spec_.run.model;
-  const bool ids = layer == 0 && model.data == DataKind::kTokens;
-  return {cell_of(model), layer == 0 ? model.inputs : model.hidden, model.hidden, ids};
+  RONDO_CHECK(!has_min_cells(model));
+  return {cell_of(model), input_width(model, layer), model.hidden, gathers(model, layer),
+          model.projection};
 }
 
 const TensorSpec* Stage::layer_tensors(int layer) const {
-  return &tensors_[static_cast<std::size_t>(layer - layers_.first) * 4];
+  const std::size_t before = embedding_tensor() == nullptr ? 0 : 1;
+  const auto index = static_cast<std::size_t>(layer - layers_.first);
+  return &tensors_[before + index * actors::layer_tensors(spec_.run.model)];
 }
 
 const TensorSpec* Stage::head_tensors() const { return &tensors_[tensors_.size() - 2]; }
 
+const TensorSpec* Stage::embedding_tensor() const {
+  return is_first() && spec_.run.model.embedding > 0 ? &tensors_[0] : nullptr;
+}
+
 std::size_t Stage::state_offset(int microbatch, int layer) const {
   const auto per_layer = static_cast<std::size_t>(rows(microbatch)) *
-                         static_cast<std::size_t>(spec_.run.model.hidden) * (is_lstm() ? 2 : 1);
+                         static_cast<std::size_t>(state_width(spec_.run.model));
   return state_begin(microbatch) + per_layer * static_cast<std::size_t>(layer - layers_.first);
 }
 
@@ -123,7 +144,7 @@ void Stage::check_input(const Input& input, int microbatch, int steps) const {
       static_cast<std::size_t>(steps) * static_cast<std::size_t>(rows(microbatch));
   if (!is_first()) {
     RONDO_CHECK_EQ(input.activations.size(),
-                   count * static_cast<std::size_t>(spec_.run.model.hidden));
+                   count * static_cast<std::size_t>(output_width(spec_.run.model)));
   } else if (spec_.run.model.data == DataKind::kTokens) {
     RONDO_CHECK_EQ(input.feed->ids.size(), count);
   } else {

@@ -41,7 +41,7 @@ struct StageView;
 struct StageSnapshot {
   std::vector<float> parameters;  // tensors_of(model, layers), one after another
   std::vector<float> moments;     // the optimiser's, first all of moment 1, then all of moment 2
-  // For every microbatch, for every layer: h [n,H], then c [n,H] of an lstm
+  // For every microbatch, for every layer: h [n,S], then c [n,H] of an lstm (S: output_width)
   std::vector<float> states;
 
   [[nodiscard]] StageView view() const;
@@ -73,8 +73,10 @@ class Stage {
   [[nodiscard]] bool is_first() const { return layers_.first == 0; }
   [[nodiscard]] bool is_last() const { return layers_.last == spec_.run.model.layers; }
   [[nodiscard]] int rows(int microbatch) const;
+  // The number of a microbatch's first sequence in the whole batch.
+  [[nodiscard]] int first_row(int microbatch) const;
 
-  // Input of the first stage: a feed; of the others: the activations [T,n,H] of the stage before.
+  // Input of the first stage: a feed; of the others: the activations [T,n,S] of the stage before.
   struct Input {
     const Feed* feed = nullptr;
     std::span<const float> activations;
@@ -83,14 +85,14 @@ class Stage {
   // --- a step, in 1F1B order, microbatches ascending ---
 
   // Throws away what an unfinished step left. `fresh`: the step starts from zero states (the start
-  // of an epoch).
-  virtual void begin(bool fresh) = 0;
-  // Runs the layers; all but the last stage return their activations [T,n,H], valid until the next
+  // of an epoch). `number`: the step's, from 1; dropout draws by it.
+  virtual void begin(bool fresh, std::uint64_t number) = 0;
+  // Runs the layers; all but the last stage return their activations [T,n,S], valid until the next
   // call.
   virtual std::span<const float> forward(int microbatch, int steps, const Input& input) = 0;
   // Last stage only, after forward: the sum of the losses, and the gradient of (sum * scale).
   virtual double loss(int microbatch, const Feed& targets, double scale) = 0;
-  // Adds to the gradient; `dy` [T,n,H] is empty at the last stage. Returns dx [T,n,H], empty at
+  // Adds to the gradient; `dy` [T,n,S] is empty at the last stage. Returns dx [T,n,S], empty at
   // the first stage; valid until the next call.
   virtual std::span<const float> backward(int microbatch, std::span<const float> dy) = 0;
   // This slice's gradient, laid out as the parameters. Valid when every microbatch has gone
@@ -123,10 +125,13 @@ class Stage {
   explicit Stage(const StageSpec& spec);
 
   // What every device needs to know of the shapes.
+  // Requires: no min cells.
   [[nodiscard]] ops::RecurrentSpec layer_spec(int layer) const;
-  // Of the first of the four tensors of a layer; of the head's weight (its bias follows).
+  // The first of a layer's tensors, in tensors_of's order; the head's weight (its bias follows);
+  // the first stage's embedding, null where it has none.
   [[nodiscard]] const TensorSpec* layer_tensors(int layer) const;
   [[nodiscard]] const TensorSpec* head_tensors() const;
+  [[nodiscard]] const TensorSpec* embedding_tensor() const;
   // In floats: where a layer's h (then c) of a microbatch lies in a version's states.
   [[nodiscard]] std::size_t state_offset(int microbatch, int layer) const;
   [[nodiscard]] std::size_t state_count() const { return state_offsets_.back(); }

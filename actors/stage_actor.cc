@@ -80,7 +80,7 @@ void StageActor::enter(const Turn& turn, Phase phase) {
   check_group(turn.group);
   if (turn.step != step_) {
     RONDO_CHECK_EQ(turn.step, committed_ + 1);
-    stage_->begin(turn.fresh);
+    stage_->begin(turn.fresh, static_cast<std::uint64_t>(turn.step));
     step_ = turn.step;
     prepared_ = false;
     learnt_ = 0;

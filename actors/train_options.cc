@@ -7,6 +7,7 @@
 
 #include <rondo/actors/cli.h>
 #include <rondo/actors/curve.h>
+#include <rondo/actors/gpu_stage.h>
 
 namespace rondo::actors {
 
@@ -19,6 +20,9 @@ struct Flags {
   std::string text, csv, column, tokens = "char";
   int test_rows = -1;
   std::string model = "lstm", activation = "tanh", optimizer = "rmsprop";
+  double dropout = 0;
+  bool layer_norm = false, bidirectional = false;
+  int projection = 0, embedding = 0;
   int layers = 2, hidden = 128, seq = 50, batch = 50, epochs = 50;
   std::int64_t steps = 0;
   double lr = 2e-3, lr_decay = 0.97, clip = 5, val_frac = 0.05;
@@ -47,7 +51,7 @@ void add_data(CLI::App& app, Flags& flags) {
 
 void add_model(CLI::App& app, Flags& flags) {
   const auto at_least_1 = CLI::Range(1, 1 << 20);
-  app.add_option("--model", flags.model, "Cell: rnn, lstm, gru (a series: gru)")
+  app.add_option("--model", flags.model, "Cell: rnn, lstm, gru, min-gru, min-lstm (a series: gru)")
       ->group("Model")->capture_default_str();
   app.add_option("--activation", flags.activation, "Of an rnn: tanh, sigmoid, relu")
       ->group("Model")->capture_default_str();
@@ -55,6 +59,17 @@ void add_model(CLI::App& app, Flags& flags) {
       ->group("Model")->capture_default_str()->check(CLI::Range(1, 1024));
   app.add_option("--hidden", flags.hidden, "Units of a layer (a series: 16)")
       ->group("Model")->capture_default_str()->check(CLI::Range(1, 1 << 16));
+  app.add_flag("--layer-norm", flags.layer_norm, "Layer norm on each layer's output")
+      ->group("Model");
+  app.add_option("--dropout", flags.dropout, "Part of each output dropped between layers")
+      ->group("Model")->capture_default_str()->check(number_between(0, 0.99));
+  app.add_option("--projection", flags.projection, "Width of an lstm's h, below --hidden")
+      ->group("Model")->check(CLI::Range(1, 1 << 16));
+  app.add_option("--embedding", flags.embedding,
+                 "Width of the tokens' vectors (default: none, weights by token)")
+      ->group("Model")->check(CLI::Range(1, 1 << 16));
+  // not in --help: known so that the refusal says why
+  app.add_flag("--bidirectional", flags.bidirectional)->group("");
   app.add_option("--seq", flags.seq, "Time steps of a segment (a series: 128)")
       ->group("Run")->capture_default_str()->check(at_least_1);
   app.add_option("--batch", flags.batch, "Sequences of a step, over all replicas (a series: 1)")
@@ -170,6 +185,27 @@ void check_layout(const Flags& flags, RunSpec& spec) {
   }
 }
 
+// Layers that cannot be together, or not with these data.
+void check_model(const Flags& flags, const RunSpec& spec) {
+  const ModelSpec& model = spec.model;
+  if (flags.bidirectional)
+    usage("--bidirectional would see the answer: rondo train predicts each element from those "
+          "before it, and a layer that reads backwards has read it already");
+  if (model.dropout > 0 && model.layers == 1)
+    usage("--dropout is between layers, after each but the last: --layers 1 has no such place");
+  if (model.projection > 0 && model.cell != CellKind::kLstm)
+    usage("--projection goes with --model lstm");
+  if (model.projection >= model.hidden)
+    usage("--projection " + std::to_string(model.projection) + " is not below --hidden " +
+          std::to_string(model.hidden));
+  if (model.embedding > 0 && model.data != DataKind::kTokens)
+    usage("--embedding goes with --text: a series has no tokens");
+  const std::string lacks = spec.device == Device::kGpu ? gpu_lacks(model) : "";
+  if (!lacks.empty())
+    usage("--device gpu: stages on a GPU have no " + lacks + " yet; leave --device out to train "
+          "on the cores");
+}
+
 RunSpec spec_of(const CLI::App& app, Flags& flags) {
   check_data_flags(app, flags);
   if (given(app, "--steps") && given(app, "--epochs"))
@@ -177,9 +213,10 @@ RunSpec spec_of(const CLI::App& app, Flags& flags) {
   const bool text = !flags.text.empty();
   if (!text) series_defaults(app, flags);
   RunSpec spec;
-  spec.model = {parse_word<CellKind>("--model", flags.model, "rnn, lstm, gru"),
+  spec.model = {parse_word<CellKind>("--model", flags.model, "rnn, lstm, gru, min-gru, min-lstm"),
                 parse_word<Activation>("--activation", flags.activation, "tanh, sigmoid, relu"),
-                text ? DataKind::kTokens : DataKind::kSeries, flags.layers, flags.hidden, 1, 1};
+                text ? DataKind::kTokens : DataKind::kSeries, flags.layers, flags.hidden, 1, 1,
+                flags.layer_norm, flags.dropout, flags.projection, flags.embedding};
   if (given(app, "--activation") && spec.model.cell != CellKind::kRnn)
     usage("--activation goes with --model rnn");
   spec.data.path = fs::absolute(text ? flags.text : flags.csv).lexically_normal().string();
@@ -200,6 +237,7 @@ RunSpec spec_of(const CLI::App& app, Flags& flags) {
   spec.steps = flags.steps;
   spec.layout = {flags.replicas, flags.stages, flags.microbatches};
   spec.device = parse_word<Device>("--device", flags.device, "cpu, gpu");
+  check_model(flags, spec);
   check_layout(flags, spec);
   return spec;
 }
@@ -242,6 +280,11 @@ void check_same_run(const CLI::App& app, const Flags& flags, const RunSpec& was)
   same("--tokens", flags.tokens, to_string(was.data.tokens));
   same("--model", flags.model, to_string(was.model.cell));
   same("--activation", flags.activation, to_string(was.model.activation));
+  same("--layer-norm", flags.layer_norm, was.model.layer_norm);
+  same("--dropout", flags.dropout, was.model.dropout);
+  same("--projection", flags.projection, was.model.projection);
+  same("--embedding", flags.embedding, was.model.embedding);
+  same("--bidirectional", flags.bidirectional, false);
   same("--layers", flags.layers, was.model.layers);
   same("--hidden", flags.hidden, was.model.hidden);
   same("--seq", flags.seq, was.seq);

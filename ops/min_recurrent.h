@@ -18,8 +18,8 @@
 // recurrence with factors in (0,1): an exact scan over blocks of time (scan.h, which also says why
 // no logarithms are needed), in one pass over the gates. v is taken as it is (the paper's
 // sequential form), not through its positive function g, which only its log space needs.
-// Memory, threads, bits and failures: as RecurrentLayer. One length a call; ids go through
-// embedding.h.
+// Memory, threads, bits and failures: as RecurrentLayer. One length a call. Ids instead of x gather
+// columns of the weight; their gradient is a scatter-add in ascending order of rows.
 
 namespace rondo::ops {
 
@@ -29,6 +29,7 @@ enum class MinCell : std::uint8_t { kMinGru, kMinLstm };
 struct MinSpec {
   MinCell cell = MinCell::kMinGru;
   Dim inputs = 0, hidden = 0;
+  bool ids = false;   // the input is ids in [0, inputs)
 };
 
 template <class T>
@@ -63,6 +64,9 @@ class MinLayer {
 
   // x [T,N,I]; first [N,H], empty: zeros; last [N,H] written, optional.
   void forward(View<const T> x, View<const T> first, MinActivations<T>&, View<T> last);
+  // The same with ids [T,N].
+  void forward_ids(View<const std::int32_t> ids, View<const T> first, MinActivations<T>&,
+                   View<T> last);
 
   struct Backward {
     View<const T> x, dy;       // [T,N,I] as given to forward; [T,N,H]
@@ -70,6 +74,7 @@ class MinLayer {
     View<T> dx, dfirst;        // [T,N,I], [N,H]: written; optional
     MinParams<T> grads;        // written or added to
     GradientMode mode = GradientMode::kWrite;
+    View<const std::int32_t> ids = {};   // instead of x, as given to forward_ids; no dx then
   };
   // No output may alias an input. Consumes the activations' gates (y() stays).
   void backward(const Backward&, MinActivations<T>&);

@@ -1,8 +1,10 @@
 #include <rondo/ops/min_recurrent.h>
 
 #include <algorithm>
+#include <optional>
 
 #include <rondo/ops/cpu/scan_driver.h>
+#include <rondo/ops/embedding.h>
 #include <rondo/ops/linear.h>
 
 namespace rondo::ops {
@@ -12,13 +14,20 @@ int gate_count(MinCell cell) { return cell == MinCell::kMinGru ? 2 : 3; }
 template <class T>
 struct MinLayer<T>::Impl {
   Impl(const MinSpec& s, const Executor& e)
-      : spec(s), executor(e), product(s.inputs, gate_count(s.cell) * s.hidden, e) {}
+      : spec(s), executor(e) {
+    if (!s.ids) product.emplace(s.inputs, gate_count(s.cell) * s.hidden, e);
+  }
   [[nodiscard]] ScanJob<T> job(SequenceShape, T* gates) const;
+  void pack_table(const MinParams<const T>&);
+  void scan_forward(View<const T> first, MinActivations<T>&, View<T> last);
+  void table_gradient(View<const std::int32_t> ids, View<const T> dgates, const MinParams<T>& to,
+                      GradientMode);
 
   const MinSpec spec;
   const Executor& executor;
-  LinearLayer<T> product;
+  std::optional<LinearLayer<T>> product;   // without ids
   Tensor<T> carry, scratch;
+  Tensor<T> table, dtable;   // with ids [I,G·H]: the weight's columns with the bias; their gradient
 };
 
 template <class T>
@@ -43,7 +52,37 @@ MinLayer<T>::~MinLayer() = default;
 
 template <class T>
 void MinLayer<T>::pack(const MinParams<const T>& w, PackFor use) {
-  impl_->product.pack({w.weight, w.bias}, use);
+  if (impl_->spec.ids) return impl_->pack_table(w);
+  impl_->product->pack({w.weight, w.bias}, use);
+}
+
+template <class T>
+void MinLayer<T>::Impl::pack_table(const MinParams<const T>& w) {
+  const Dim width = gate_count(spec.cell) * spec.hidden;
+  OPS_CHECK(w.weight.count() == width * spec.inputs && w.bias.count() == width);
+  if (table.count() == 0) table = Tensor<T>({spec.inputs, width});
+  for (Dim id = 0; id < spec.inputs; ++id)
+    for (Dim column = 0; column < width; ++column)
+      table[id * width + column] = w.weight[column * spec.inputs + id] + w.bias[column];
+}
+
+template <class T>
+void MinLayer<T>::Impl::table_gradient(View<const std::int32_t> ids, View<const T> dgates,
+                                       const MinParams<T>& to, GradientMode mode) {
+  const Dim width = gate_count(spec.cell) * spec.hidden;
+  OPS_CHECK(to.weight.count() == width * spec.inputs && to.bias.count() == width);
+  if (dtable.count() == 0) dtable = Tensor<T>({spec.inputs, width});
+  embedding_backward<T>(executor, dgates, ids, dtable);
+  const auto put = [mode](T sum, T& out) { out = mode == GradientMode::kAdd ? out + sum : sum; };
+  for (Dim column = 0; column < width; ++column) {
+    T bias = 0;
+    for (Dim id = 0; id < spec.inputs; ++id) {
+      const T sum = dtable[id * width + column];
+      bias = bias + sum;
+      put(sum, to.weight[column * spec.inputs + id]);
+    }
+    put(bias, to.bias[column]);
+  }
 }
 
 template <class T>
@@ -64,23 +103,37 @@ template <class T>
 void MinLayer<T>::forward(View<const T> x, View<const T> first, MinActivations<T>& a,
                           View<T> last) {
   Impl& m = *impl_;
-  const Dim state = a.shape_.batch * m.spec.hidden;
-  OPS_CHECK(x.count() == a.shape_.steps * a.shape_.batch * m.spec.inputs);
+  OPS_CHECK(!m.spec.ids && x.count() == a.shape_.steps * a.shape_.batch * m.spec.inputs);
+  m.product->forward(x, a.gates_);
+  m.scan_forward(first, a, last);
+}
+
+template <class T>
+void MinLayer<T>::forward_ids(View<const std::int32_t> ids, View<const T> first,
+                              MinActivations<T>& a, View<T> last) {
+  Impl& m = *impl_;
+  OPS_CHECK(m.spec.ids && m.table.count() > 0 && ids.count() == a.shape_.steps * a.shape_.batch);
+  embedding_forward<T>(m.executor, m.table, ids, a.gates_);
+  m.scan_forward(first, a, last);
+}
+
+template <class T>
+void MinLayer<T>::Impl::scan_forward(View<const T> first, MinActivations<T>& a, View<T> last) {
+  const Dim state = a.shape_.batch * spec.hidden;
   OPS_CHECK(a.h_.count() == (a.shape_.steps + 1) * state);
   OPS_CHECK(first.empty() || first.count() == state);
-  m.product.forward(x, a.gates_);
   if (first.empty()) {
     std::fill_n(a.h_.data(), state, T(0));
   } else {
     std::copy_n(first.data(), state, a.h_.data());
   }
-  ensure(m.carry, state);
-  std::copy_n(a.h_.data(), state, m.carry.data());
-  ScanJob<T> job = m.job(a.shape_, a.gates_.data());
-  job.carry = m.carry.data();
-  job.run.raw = true;
-  job.run.h = a.h_.data() + state;
-  run_scan(m.executor, job, m.scratch);
+  ensure(carry, state);
+  std::copy_n(a.h_.data(), state, carry.data());
+  ScanJob<T> work = job(a.shape_, a.gates_.data());
+  work.carry = carry.data();
+  work.run.raw = true;
+  work.run.h = a.h_.data() + state;
+  run_scan(executor, work, scratch);
   if (last.empty()) return;
   OPS_CHECK(last.count() == state);
   std::copy_n(a.h_.data() + a.shape_.steps * state, state, last.data());
@@ -108,7 +161,11 @@ void MinLayer<T>::backward(const Backward& b, MinActivations<T>& a) {
     OPS_CHECK(b.dfirst.count() == state);
     std::copy_n(m.carry.data(), state, b.dfirst.data());
   }
-  m.product.backward(b.x, a.gates_.view(), b.dx, {b.grads.weight, b.grads.bias}, b.mode);
+  if (m.spec.ids) {
+    OPS_CHECK(b.dx.empty() && b.ids.count() == a.shape_.steps * a.shape_.batch);
+    return m.table_gradient(b.ids, a.gates_, b.grads, b.mode);
+  }
+  m.product->backward(b.x, a.gates_.view(), b.dx, {b.grads.weight, b.grads.bias}, b.mode);
 }
 
 template class MinActivations<float>;

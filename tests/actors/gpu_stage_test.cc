@@ -78,7 +78,7 @@ TEST_P(GpuStep, StepsFollowTheCpusAndASnapshotGivesThemAgainBitForBit) {
   const auto second = make_stage({on_gpu(spec), 0, 0}, executor);
   const Feed inputs = feed(spec, {0, spec.batch}, 0), targets = feed(spec, {0, spec.batch}, 1);
   const auto step = [&](Stage& stage, std::uint64_t number) {
-    stage.begin(number == 1);
+    stage.begin(number == 1, number);
     stage.forward(0, spec.seq, {&inputs, {}});
     const double loss = stage.loss(0, targets, 0.01);
     stage.backward(0, {});

@@ -103,7 +103,7 @@ TEST(Stage, AnAbandonedStepLeavesNoTrace) {
   const Feed inputs = feed(spec, {0, spec.batch}, 0);
   const Feed targets = feed(spec, {0, spec.batch}, 1);
   const auto step = [&](Stage& stage, bool fresh) {
-    stage.begin(fresh);
+    stage.begin(fresh, fresh ? 1 : 2);
     stage.forward(0, spec.seq, {&inputs, {}});
     static_cast<void>(stage.loss(0, targets, 0.01));
     stage.backward(0, {});

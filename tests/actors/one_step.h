@@ -42,7 +42,7 @@ inline Outcome one_step(const RunSpec& spec, int threads) {
     std::vector<std::unique_ptr<Stage>> stages;
     for (int stage = 0; stage < layout.stages; ++stage) {
       stages.push_back(make_stage(StageSpec{spec, slice, stage}, executor));
-      stages.back()->begin(true);
+      stages.back()->begin(true, 1);
     }
     for (int m = 0; m < layout.microbatches; ++m) {
       const Span rows = rows_of(layout, spec.batch, slice, m);

@@ -116,5 +116,46 @@ TEST(MinTest, ASequenceAloneHasTheBitsItHasInABatch) {
                              40 * sizeof(float)));
 }
 
+// Ids are the columns of the weight that a one-hot input picks, in both directions.
+TEST(MinTest, IdsGiveWhatOneHotInputsGive) {
+  for (const MinCell cell : {MinCell::kMinGru, MinCell::kMinLstm}) {
+    const Dim steps = 9, batch = 4, words = 7;
+    MinProblem<double> hot({"", {cell, words, 20}, {steps, batch}}), with({"", hot.spec, hot.shape});
+    std::vector<std::int32_t> ids;
+    hot.x.fill(0);
+    for (Dim row = 0; row < steps * batch; ++row) {
+      ids.push_back(static_cast<std::int32_t>((row * row + 3 * row) % words));
+      hot.x[row * words + ids.back()] = 1;
+    }
+    const Executor executor(2);
+    hot.run(executor);
+    MinSpec spec = hot.spec;
+    spec.ids = true;
+    MinLayer<double> layer(spec, executor);
+    MinActivations<double> a(spec, hot.shape);
+    const View<const std::int32_t> read{ids.data(), {steps, batch}};
+    for (const GradientMode mode : {GradientMode::kWrite, GradientMode::kAdd}) {
+      layer.pack({with.weight, with.bias});
+      layer.forward_ids(read, with.first, a, with.last);
+      MinLayer<double>::Backward back;
+      back.ids = read;
+      back.dy = with.dy;
+      back.dlast = with.dlast;
+      back.dfirst = with.dfirst;
+      back.grads = {with.dweight, with.dbias};
+      back.mode = mode;
+      layer.backward(back, a);
+    }
+    const auto expect_near = [](View<const double> got, View<const double> want, double times) {
+      for (Dim i = 0; i < want.count(); ++i) ASSERT_NEAR(got[i], times * want[i], 1e-12) << i;
+    };
+    expect_near(a.y(), hot.y, 1);
+    expect_near(with.last, hot.last, 1);
+    expect_near(with.dfirst, hot.dfirst, 1);
+    expect_near(with.dweight, hot.dweight, 2);   // written once, then added once
+    expect_near(with.dbias, hot.dbias, 2);
+  }
+}
+
 }  // namespace
 }  // namespace rondo::ops
