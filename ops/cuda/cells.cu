@@ -35,7 +35,7 @@ __device__ float slope(float y) {
 }
 
 __device__ void put_h(const CellStep& s, Size i, float h) {
-  s.h[i] = h;
+  if (s.h != nullptr) s.h[i] = h;
   if (s.h_rounded != nullptr) s.h_rounded[i] = __float2bfloat16(h);
 }
 
@@ -113,7 +113,7 @@ __global__ void lstm_back_kernel(CellBack s) {
   const Size at = u.row * 4 * s.hidden + u.unit;
   const float in = s.gates[at], f = s.gates[at + s.hidden], g = s.gates[at + 2 * s.hidden];
   const float o = s.gates[at + 3 * s.hidden], c = tanhf(s.c[i]);
-  const float dh = s.dy[i] + s.dh[i];
+  const float dh = s.dh == nullptr ? s.dy[i] : s.dy[i] + s.dh[i];
   const float dc = fmaf(dh * o, 1 - c * c, s.dc[i]);
   put_gradient(s, at, dc * g * (in * (1 - in)));
   put_gradient(s, at + s.hidden, dc * s.c_before[i] * (f * (1 - f)));
@@ -164,6 +164,11 @@ __global__ void split_biases_kernel(std::int32_t cell, Size hidden, const float*
   }
   b_ih[i] = add != 0 ? b_ih[i] + in : in;
   b_hh[i] = add != 0 ? b_hh[i] + state : state;
+}
+
+__global__ void move_ids_kernel(const std::int32_t* from, const std::int32_t* index, Size rows,
+                                std::int32_t* to) {
+  for (Size i = flat_index(); i < rows; i += flat_step()) to[i] = from[index[i]];
 }
 
 __global__ void move_rows_kernel(Moved m) {
@@ -246,6 +251,11 @@ Fault split_biases(Context& c, std::int32_t cell, Size hidden, const float* sums
 
 Fault move_rows(Context& c, const Moved& m) {
   return launch(c, move_rows_kernel, flat_blocks(m.rows * m.width), m);
+}
+
+Fault move_ids(Context& c, const std::int32_t* from, const std::int32_t* index, Size rows,
+               std::int32_t* to) {
+  return launch(c, move_ids_kernel, flat_blocks(rows), from, index, rows, to);
 }
 
 Fault transpose(Context& c, const float* from, Size rows, Size columns, float* to) {

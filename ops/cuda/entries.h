@@ -17,7 +17,7 @@
 
 namespace rondo::ops::cuda {
 
-inline constexpr std::uint32_t kVersion = 1;
+inline constexpr std::uint32_t kVersion = 2;
 inline constexpr const char* kEntryName = "rondo_ops_cuda_entries";
 inline constexpr const char* kModuleName = "librondo_ops_cuda.so";
 
@@ -108,11 +108,15 @@ struct Scan {
   float* dfirst;       // backward: [batch,units], written, optional
 };
 
+// S, the width of h, is `hidden` or, in an LSTM with a projection, its width. A bidirectional layer
+// is two layers, one of them `reverse`, and copy_columns for y, dy and back.
 struct LayerSpec {
-  std::int32_t cell;   // rondo::ops::Cell; no projection
+  std::int32_t cell;   // rondo::ops::Cell
   Size inputs, hidden;
   std::int32_t ids;
   Precision precision;
+  Size projection = 0;        // LSTM only; 0: none
+  std::int32_t reverse = 0;   // reads each sequence backwards; y and dx lie as x does
 };
 
 // Equal lengths: at and sequence null. Else packed as lengths.h says.
@@ -124,13 +128,14 @@ struct Sequences {
 
 struct LayerWeights {
   const float *w_ih, *w_hh, *b_ih, *b_hh;
+  const float* w_hr = nullptr;   // [S,H], with a projection
 };
 
 struct LayerForward {
   const float* x;             // [rows,I], or
   const std::int32_t* ids;    // [rows]
   const float *h_first, *c_first;   // optional: zeros
-  float *h_last, *c_last;           // optional
+  float *h_last, *c_last;           // optional; of a reverse layer: after the first step
 };
 
 struct LayerBackward {
@@ -140,6 +145,16 @@ struct LayerBackward {
   float *dx, *dh_first, *dc_first;       // optional
   float *w_ih, *w_hh, *b_ih, *b_hh;      // gradients
   std::int32_t add;
+  float* w_hr = nullptr;
+};
+
+// Rows of `columns` floats from a matrix of one row stride to one of another. No aliasing.
+struct CopyColumns {
+  Size rows, columns;
+  const float* from;
+  Size from_stride;
+  float* to;
+  Size to_stride;
 };
 
 struct Entries {
@@ -168,6 +183,7 @@ struct Entries {
                      Size count, float* out);
   Fault (*not_finite)(Context*, const float* x, Size count, Size* first);   // host; −1: none
   Fault (*to_bf16)(Context*, const float* x, Size count, void* out);
+  Fault (*copy_columns)(Context*, const CopyColumns*);
   Fault (*column_sums)(Context*, const float* x, Size rows, Size columns, float* sums, int add);
   Fault (*optimizer_step)(Context*, const OptimizerStep*);
   Fault (*cross_entropy)(Context*, const CrossEntropy*);
@@ -189,7 +205,7 @@ struct Entries {
   Fault (*layer_pack)(Layer*, const LayerWeights*);
   Fault (*activations_open)(Layer*, const Sequences*, Activations** out);
   void (*activations_close)(Activations*);
-  Fault (*activations_y)(Activations*, const float** y);   // [rows,H], valid after forward
+  Fault (*activations_y)(Activations*, const float** y);   // [rows,S], valid after forward
   Fault (*layer_forward)(Layer*, Activations*, const LayerForward*);
   Fault (*layer_backward)(Layer*, Activations*, const LayerBackward*);   // once after a forward
 };

@@ -97,6 +97,13 @@ __global__ void to_bf16_kernel(const float* x, Size count, __nv_bfloat16* out) {
   for (Size i = flat_index(); i < count; i += flat_step()) out[i] = __float2bfloat16(x[i]);
 }
 
+__global__ void copy_columns_kernel(CopyColumns c) {
+  for (Size i = flat_index(); i < c.rows * c.columns; i += flat_step()) {
+    const Size row = i / c.columns, column = i % c.columns;
+    c.to[row * c.to_stride + column] = c.from[row * c.from_stride + column];
+  }
+}
+
 __global__ void add_bias_kernel(float* x, const float* bias, Size count, Size columns) {
   for (Size i = flat_index(); i < count; i += flat_step()) x[i] += bias[i % columns];
 }
@@ -175,6 +182,13 @@ Fault to_bf16(Context* c, const float* x, Size count, void* out) {
   RONDO_TRY(use(*c));
   return launch(*c, to_bf16_kernel, flat_blocks(count), x, count,
                 static_cast<__nv_bfloat16*>(out));
+}
+
+Fault copy_columns(Context* c, const CopyColumns* s) {
+  RONDO_NEED(s->rows >= 0 && s->columns > 0);
+  RONDO_NEED(s->from_stride >= s->columns && s->to_stride >= s->columns);
+  RONDO_TRY(use(*c));
+  return launch(*c, copy_columns_kernel, flat_blocks(s->rows * s->columns), *s);
 }
 
 Fault add_bias(Context* c, float* x, const float* bias, Size rows, Size columns) {

@@ -121,10 +121,24 @@ Fault check_sequences(const Sequences& s) {
   return nullptr;
 }
 
+// Row at(t) + k of the turned batch is its sequence's step length − 1 − t.
+Fault turn(Activations& a) {
+  std::vector<std::int32_t> turned(static_cast<std::size_t>(a.rows));
+  Size length = a.steps;
+  for (Size k = 0; k < a.batch; ++k) {
+    while (a.count(length - 1) <= k) --length;   // places are sorted, the longest first
+    for (Size t = 0; t < length; ++t)
+      turned[static_cast<std::size_t>(a.at_of(t) + k)] =
+          static_cast<std::int32_t>(a.at_of(length - 1 - t) + k);
+  }
+  return upload(a.layer.c, a.turned, turned);
+}
+
 // Where the state before each row lies, and where each place's last one does.
 Fault lay_out(Activations& a, const Sequences& s) {
   for (Size t = 0; t <= a.steps; ++t) a.at.push_back(a.equal ? t * a.batch : s.at[t]);
   a.rows = a.at.back();
+  if (a.layer.spec.reverse != 0) RONDO_TRY(turn(a));
   if (a.equal) return nullptr;
   std::vector<std::int32_t> order(s.sequence, s.sequence + a.batch), previous, last(order.size());
   for (Size t = 0; t < a.steps; ++t) {
@@ -147,8 +161,12 @@ Fault layer_open(Context* c, const LayerSpec* s, Layer** out) {
     return fail("the GPU knows no recurrent cell %d", static_cast<int>(s->cell));
   if (s->precision < Precision::kFloat32 || s->precision > Precision::kBf16)
     return fail("the GPU knows no precision %d", static_cast<int>(s->precision));
+  RONDO_NEED(s->projection >= 0);
+  if (s->projection > 0 && s->cell != kLstm)
+    return fail("on the GPU, as elsewhere, only an LSTM has a projection");
   *out = new (std::nothrow) Layer{.c = *c, .spec = *s, .slots = slots_of(s->cell),
                                   .gates = gates_of(s->cell),
+                                  .state = s->projection > 0 ? s->projection : s->hidden,
                                   .rounded = s->precision == Precision::kBf16};
   return *out == nullptr ? fail("out of memory") : nullptr;
 }
@@ -158,7 +176,11 @@ void layer_close(Layer* l) { delete l; }
 Fault layer_pack(Layer* l, const LayerWeights* w) {
   const Size lines = l->gates * l->spec.hidden;
   RONDO_TRY(use(l->c));
-  RONDO_TRY(keep(*l, l->w_hh, w->w_hh, lines * l->spec.hidden));
+  RONDO_TRY(keep(*l, l->w_hh, w->w_hh, lines * l->state));
+  if (l->projected()) {
+    RONDO_NEED(w->w_hr != nullptr);
+    RONDO_TRY(keep(*l, l->w_hr, w->w_hr, l->state * l->spec.hidden));
+  }
   if (l->spec.ids != 0) {
     RONDO_TRY(l->table.ensure(l->c, lines * l->spec.inputs * kFloat));
     RONDO_TRY(transpose(l->c, w->w_ih, lines, l->spec.inputs, l->table.as<float>()));
@@ -181,11 +203,15 @@ Fault activations_open(Layer* l, const Sequences* s, Activations** out) {
       .equal = s->at == nullptr});
   if (a == nullptr) return fail("out of memory");
   RONDO_TRY(lay_out(*a, *s));
-  const Size states = (a->rows + a->batch) * l->spec.hidden;
+  const Size states = (a->rows + a->batch) * l->state;
   RONDO_TRY(a->gates.ensure(l->c, a->rows * l->slots * l->spec.hidden * kFloat));
   RONDO_TRY(a->h.ensure(l->c, states * kFloat));
   if (l->rounded) RONDO_TRY(a->h_rounded.ensure(l->c, states * 2));
-  if (l->spec.cell == kLstm) RONDO_TRY(a->c.ensure(l->c, states * kFloat));
+  if (l->spec.cell == kLstm)
+    RONDO_TRY(a->c.ensure(l->c, (a->rows + a->batch) * l->spec.hidden * kFloat));
+  if (l->projected())
+    RONDO_TRY(a->u.ensure(l->c, a->rows * l->spec.hidden * (l->rounded ? 2 : kFloat)));
+  if (l->spec.reverse != 0) RONDO_TRY(a->y.ensure(l->c, a->rows * l->state * kFloat));
   *out = a.release();
   return nullptr;
 }
@@ -199,7 +225,8 @@ void activations_close(Activations* a) {
 }
 
 Fault activations_y(Activations* a, const float** y) {
-  *y = a->h.as<float>() + a->batch * a->layer.spec.hidden;
+  *y = a->layer.spec.reverse != 0 ? a->y.as<float>()
+                                  : a->h.as<float>() + a->batch * a->layer.state;
   return nullptr;
 }
 
@@ -214,6 +241,7 @@ Fault layer_forward(Layer* l, Activations* a, const LayerForward* f) {
 
 Fault layer_backward(Layer* l, Activations* a, const LayerBackward* b) {
   RONDO_NEED(&a->layer == l && l->packed && b->dy != nullptr);
+  RONDO_NEED(!l->projected() || b->w_hr != nullptr);
   RONDO_NEED(l->spec.ids != 0 ? b->ids != nullptr && b->dx == nullptr : b->x != nullptr);
   if (!a->ready) return fail("backward on the GPU needs a forward before it, once for each");
   RONDO_TRY(use(l->c));

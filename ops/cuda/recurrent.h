@@ -8,6 +8,10 @@
 // States: h and c are [batch first | row after row]; before(t) says where the state before step t
 // lies (lengths.h). In bf16 every h is also kept rounded, and backward leaves the gates' gradients
 // rounded in a buffer of its own; else they overwrite the gates.
+//
+// With a projection (LSTM) the cell's output u = o·tanh c lies row after row in a buffer of its
+// own, and h = w_hr·u. Backward keeps dh of every row, for w_hr's gradient.
+// A reverse layer works on its input turned in time, and turns y, dy and dx.
 
 #include <map>
 #include <memory>
@@ -27,7 +31,7 @@ struct CellStep {   // one step forward: `count` rows, row k at place k
   const float* bias;         // [slots][H]
   const float* h_before;     // [count][H]; GRU only
   const float* c_before;     // LSTM only
-  float *h, *c;
+  float *h, *c;              // h: or null, with h_rounded
   __nv_bfloat16* h_rounded;  // or null
   const std::int32_t* ids;   // or null: [count]
   const float* table;        // [words][gates·H]: w_ih transposed
@@ -40,7 +44,8 @@ struct CellBack {   // one step backward
   float* gates;              // values in; gradients out, unless rounded is given
   __nv_bfloat16* rounded;
   const float *h_before, *c_before, *c, *dy;
-  float *dh, *dc;            // [batch][H], at the rows' places: carried from step to step
+  float *dh, *dc;            // [batch][H], at the rows' places: carried from step to step; dh null
+                             // with a projection: dy is all of it
 };
 Fault cell_backward(Context&, std::int32_t cell, const CellBack&);
 
@@ -59,6 +64,8 @@ struct Moved {   // rows of `width` floats; row i of `to` is row index[i] of `fr
   bool scatter;                // the other way: row index[i] of `to` is row i of `from`
 };
 Fault move_rows(Context&, const Moved&);   // from null: zeros
+Fault move_ids(Context&, const std::int32_t* from, const std::int32_t* index, Size rows,
+               std::int32_t* to);
 Fault transpose(Context&, const float* from, Size rows, Size columns, float* to);
 // dw [gates·H, words] = or += the transposed sums [words, in slots' order].
 Fault table_gradient(Context&, std::int32_t cell, Size hidden, Size words, const float* sums,
@@ -128,9 +135,13 @@ struct Layer {
   Context& c;
   LayerSpec spec;
   Size slots, gates;   // groups of H in a row of the gates, in w_ih
+  Size state;          // S
   bool rounded;        // bf16
-  Memory w_ih, w_hh, table, bias;
+  Memory w_ih, w_hh, w_hr, table, bias;
   Memory x, previous, gradients, dh, dc, sums;
+  Memory dh_step, dh_rows, du;   // with a projection: bf16's sum of a step; of all rows; of a step
+  Memory dy, dx;                 // reverse: turned
+  [[nodiscard]] bool projected() const { return spec.projection > 0; }
   Graphs graphs;
   bool packed = false;
 };
@@ -143,6 +154,9 @@ struct Activations {
   Memory order, previous;        // int32: who is at place k; where the state before a row lies
   Memory last;                   // int32 [batch]: where the last state of place k lies
   Memory gates, h, h_rounded, c;
+  Memory u;                      // with a projection [rows,H], float32 or bf16
+  Memory turned;                 // reverse: int32 [rows]: where a row lies in the turned batch
+  Memory x, ids, y;              // reverse: the input turned, the output turned back
   bool ready = false;            // forward has run, backward has not
   [[nodiscard]] Size count(Size t) const { return at_of(t + 1) - at_of(t); }
   [[nodiscard]] Size at_of(Size t) const { return at[static_cast<std::size_t>(t)]; }

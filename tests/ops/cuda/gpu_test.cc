@@ -58,7 +58,7 @@ TEST(GpuTest, ALibraryWithoutATableIsSaid) {
 
 TEST(GpuTest, AModuleOfAnotherVersionIsRefused) {
   EXPECT_EQ(reason_with(RONDO_TEST_OLD_MODULE),
-            "GPU not used: its module has version 0, this program 1");
+            "GPU not used: its module has version 1, this program 2");
 }
 
 TEST(GpuTest, AModuleWithoutADeviceSaysSo) {
