@@ -11,20 +11,29 @@
 
 namespace rondo::actors {
 
-inline RunSpec small(CellKind cell, Layout layout) {
+inline RunSpec small(const ModelSpec& model, Layout layout) {
   RunSpec spec;
-  spec.model = {cell, Activation::kTanh, DataKind::kTokens, 2, 12, 9, 9};
+  spec.model = model;
   spec.seq = 5;
   spec.batch = 7;
   spec.layout = layout;
   return spec;
 }
 
+inline RunSpec small(CellKind cell, Layout layout) {
+  return small(ModelSpec{cell, Activation::kTanh, DataKind::kTokens, 2, 12, 9, 9}, layout);
+}
+
+// Tokens, or values of a series.
 inline Feed feed(const RunSpec& spec, Span rows, int shift) {
   Feed out;
-  for (int t = 0; t < spec.seq; ++t)
-    for (int row = rows.first; row < rows.first + rows.count; ++row)
-      out.ids.push_back((t * 5 + row * 3 + shift * 4) % spec.model.inputs);
+  for (int t = 0; t < spec.seq; ++t) {
+    for (int row = rows.first; row < rows.first + rows.count; ++row) {
+      const int number = t * 5 + row * 3 + shift * 4;
+      if (spec.model.data == DataKind::kTokens) out.ids.push_back(number % spec.model.inputs);
+      else out.values.push_back(static_cast<float>(number % 11) * 0.25f - 1);
+    }
+  }
   return out;
 }
 
@@ -33,16 +42,27 @@ struct Outcome {
   std::vector<float> gradient;  // of all stages, summed over slices
 };
 
-inline Outcome one_step(const RunSpec& spec, int threads) {
+// Step `number` from zero states and from `parameters`, those of all stages one after another (the
+// run's first ones if none are given).
+inline Outcome one_step(const RunSpec& spec, int threads, std::span<const float> parameters = {},
+                        std::uint64_t number = 1) {
   const ops::Executor executor(threads);
   const Layout& layout = spec.layout;
   Outcome outcome;
   std::vector<std::vector<std::vector<float>>> gradients(static_cast<std::size_t>(layout.stages));
   for (int slice = 0; slice < layout.replicas; ++slice) {
     std::vector<std::unique_ptr<Stage>> stages;
+    std::size_t at_parameter = 0;
     for (int stage = 0; stage < layout.stages; ++stage) {
       stages.push_back(make_stage(StageSpec{spec, slice, stage}, executor));
-      stages.back()->begin(true, 1);
+      if (!parameters.empty()) {
+        StageSnapshot version = stages.back()->current().copy();
+        const auto part = parameters.subspan(at_parameter, version.parameters.size());
+        version.parameters.assign(part.begin(), part.end());
+        at_parameter += part.size();
+        stages.back()->restore(version.view());
+      }
+      stages.back()->begin(true, number);
     }
     for (int m = 0; m < layout.microbatches; ++m) {
       const Span rows = rows_of(layout, spec.batch, slice, m);

@@ -120,7 +120,8 @@ TEST(MinTest, ASequenceAloneHasTheBitsItHasInABatch) {
 TEST(MinTest, IdsGiveWhatOneHotInputsGive) {
   for (const MinCell cell : {MinCell::kMinGru, MinCell::kMinLstm}) {
     const Dim steps = 9, batch = 4, words = 7;
-    MinProblem<double> hot({"", {cell, words, 20}, {steps, batch}}), with({"", hot.spec, hot.shape});
+    MinProblem<double> hot({"", {cell, words, 20}, {steps, batch}});
+    MinProblem<double> with({"", hot.spec, hot.shape});
     std::vector<std::int32_t> ids;
     hot.x.fill(0);
     for (Dim row = 0; row < steps * batch; ++row) {
