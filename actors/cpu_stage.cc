@@ -55,7 +55,7 @@ CpuStage::CpuStage(const StageSpec& spec, const ops::Executor& executor)
                                                       executor);
   slots_.resize(slot_count());
   infer_states_.resize(state_count());
-  gradient_.resize(parameter_count());
+  send_gradient({});
   clipped_.resize(parameter_count());
 }
 
@@ -140,7 +140,7 @@ void CpuStage::embed(Slot& slot) {
 void CpuStage::embedding_gradient(Slot& slot, ops::GradientMode mode) {
   const TensorSpec& table = *embedding_tensor();
   const View<const std::int32_t> ids{slot.ids.data(), {slot.shape.steps * slot.shape.batch}};
-  const View<float> to{gradient_.data() + table.offset, {table.rows, table.cols}};
+  const View<float> to{sink_.memory.data() + table.offset, {table.rows, table.cols}};
   if (mode == ops::GradientMode::kWrite)
     return ops::embedding_backward<float>(executor_, slot.d_embedded, ids, to);
   if (embedding_gradient_.count() == 0)
@@ -222,8 +222,8 @@ std::span<const float> CpuStage::backward(int microbatch, std::span<const float>
   const Draw mine = draw(microbatch);
   View<const float> above;
   if (head_) {
-    head_->backward(at.layers.back().output(), at.logits, at.dy, head_params(gradient_.data()),
-                    mode);
+    head_->backward(at.layers.back().output(), at.logits, at.dy,
+                    head_params(sink_.memory.data()), mode);
     above = at.dy;
   } else {
     RONDO_CHECK_EQ(static_cast<Dim>(dy.size()), wide.count());
@@ -239,17 +239,27 @@ std::span<const float> CpuStage::backward(int microbatch, std::span<const float>
     call.buffer = in_dx ? at.dx.view() : at.dy.view();
     if (layer > 0 || !is_first()) call.dx = below;
     else if (embedding_tensor() != nullptr) call.dx = at.d_embedded;
-    call.gradient = gradient_.data();
+    call.gradient = sink_.memory.data();
     call.mode = mode;
     call.draw = &mine;
     recurrent_[layer]->backward(call, at.layers[layer]);
+    if (layer == 0 && embedding_tensor() != nullptr) embedding_gradient(at, mode);
+    if (sink_.ready && is_last_microbatch(microbatch)) sink_.ready(layer);
     above = below;
   }
-  if (embedding_tensor() != nullptr) embedding_gradient(at, mode);
   return is_first() ? std::span<const float>{} : above.span();
 }
 
+void CpuStage::send_gradient(GradientSink sink) {
+  sink_ = std::move(sink);
+  gradient_.resize(sink_.memory.empty() ? parameter_count() : 0);
+  gradient_.shrink_to_fit();
+  if (sink_.memory.empty()) sink_.memory = gradient_;
+  RONDO_CHECK_EQ(sink_.memory.size(), parameter_count());
+}
+
 void CpuStage::apply(std::span<const float> gradient_sum, double lr, std::uint64_t number) {
+  if (gradient_sum.empty()) gradient_sum = gradient();
   RONDO_CHECK_EQ(gradient_sum.size(), parameter_count());
   View<const float> gradient = flat(gradient_sum);
   if (spec().run.clip > 0) {

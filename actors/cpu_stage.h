@@ -26,12 +26,13 @@ class CpuStage final : public Stage {
   std::span<const float> forward(int microbatch, int steps, const Input& input) override;
   double loss(int microbatch, const Feed& targets, double scale) override;
   std::span<const float> backward(int microbatch, std::span<const float> dy) override;
-  [[nodiscard]] std::span<const float> gradient() override { return gradient_; }
+  [[nodiscard]] std::span<const float> gradient() override { return sink_.memory; }
   void apply(std::span<const float> gradient_sum, double lr, std::uint64_t number) override;
   [[nodiscard]] StageView prepared() override;
   void swap() override;
   [[nodiscard]] StageView current() override;
   void restore(const StageView& version) override;
+  void send_gradient(GradientSink sink) override;
   std::span<const float> infer(int microbatch, int steps, const Input& input,
                                bool fresh) override;
   [[nodiscard]] std::string profile() const override { return ops::numeric_profile(); }
@@ -59,7 +60,8 @@ class CpuStage final : public Stage {
   std::unique_ptr<StageSnapshot> current_;
   std::unique_ptr<StageSnapshot> spare_;
   std::vector<float> infer_states_;
-  std::vector<float> gradient_;
+  std::vector<float> gradient_;   // where nobody else gives memory for it
+  GradientSink sink_;
   std::vector<float> clipped_;
   ops::Tensor<float> embedding_gradient_;  // of one microbatch, to be added
   std::uint64_t step_ = 0;                 // number of the step under way

@@ -83,7 +83,6 @@ GpuStage::GpuStage(const StageSpec& spec) : Stage(spec), gpu_(open_gpu_for(spec)
   gradient_sum_ = floats(parameter_count());
   clipped_ = floats(parameter_count());
   loss_sum_ = GpuBuffer(*gpu_, sizeof(double));
-  host_gradient_.resize(parameter_count());
   restore(first.view());
 }
 
@@ -278,22 +277,35 @@ std::span<const float> GpuStage::backward(int microbatch, std::span<const float>
     must(api().layer_backward(recurrent_[i].get(), at.layers[i].get(), &run));
     above = run.dx;
   }
+  if (sink_.ready && is_last_microbatch(microbatch)) hand_gradient_over();
   if (is_first()) return {};
   host_.resize(at.count(spec().run.model.hidden));
   must(api().copy_out(context(), host_.data(), above, host_.size() * sizeof(float)));
   return host_;
 }
 
+// All parts at once: to hand one over while the GPU is at the next would mean to wait in between.
+void GpuStage::hand_gradient_over() {
+  gradient_.get(sink_.memory);
+  for (std::size_t part = recurrent_.size(); part-- > 0;) sink_.ready(part);
+}
+
+void GpuStage::send_gradient(GradientSink sink) { sink_ = std::move(sink); }
+
 std::span<const float> GpuStage::gradient() {
+  host_gradient_.resize(parameter_count());
   gradient_.get(std::span<float>(host_gradient_));
   return host_gradient_;
 }
 
 void GpuStage::apply(std::span<const float> gradient_sum, double lr, std::uint64_t number) {
-  RONDO_CHECK_EQ(gradient_sum.size(), parameter_count());
   const auto count = static_cast<Size>(parameter_count());
-  gradient_sum_.set(gradient_sum);
-  const float* gradient = gradient_sum_.f();
+  const float* gradient = gradient_.f();
+  if (!gradient_sum.empty()) {
+    RONDO_CHECK_EQ(gradient_sum.size(), parameter_count());
+    gradient_sum_.set(gradient_sum);
+    gradient = gradient_sum_.f();
+  }
   if (spec().run.clip > 0) {
     must(api().clip_value(context(), gradient, static_cast<float>(spec().run.clip), count,
                           clipped_.f()));

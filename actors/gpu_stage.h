@@ -35,6 +35,7 @@ class GpuStage final : public Stage {
   void swap() override;
   [[nodiscard]] StageView current() override;
   void restore(const StageView& version) override;
+  void send_gradient(GradientSink sink) override;
   std::span<const float> infer(int microbatch, int steps, const Input& input,
                                bool fresh) override;
   [[nodiscard]] std::string profile() const override { return gpu_->numeric_profile(); }
@@ -48,6 +49,7 @@ class GpuStage final : public Stage {
   void take_input(Slot& slot, const Input& input);
   void run_layers(int microbatch, Slot& slot, const ops::GpuBuffer* from, ops::GpuBuffer& to);
   std::span<const float> outputs(Slot& slot);
+  void hand_gradient_over();
   const float* head_backward(Slot& slot, bool add);
   double loss_of(Slot& slot, const Feed& targets, double scale);
   StageView view_of(Version& version);
@@ -67,7 +69,8 @@ class GpuStage final : public Stage {
   ops::GpuBuffer clipped_;
   ops::GpuBuffer loss_sum_;
   std::vector<float> host_;            // what forward, backward and infer hand out
-  std::vector<float> host_gradient_;
+  std::vector<float> host_gradient_;   // where nobody else gives memory for it
+  GradientSink sink_;
   bool fresh_ = true;
   bool gradient_written_ = false;
   bool packed_ = false;

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <deque>
 #include <map>
+#include <random>
 #include <set>
 #include <thread>
 #include <utility>
@@ -131,6 +132,7 @@ Buffer Group::wait_for(const CellRef& cell) {
       // It may have failed since: the next look throws what the cell holds.
       failed = cell->state.load(std::memory_order_acquire) == CellState::kFailed;
     }
+    if (awaited_ != nullptr) look_for_deaths();
     if (!is_stopped()) continue;
     if (!stop_seen_) stop_seen_ = Clock::now();
     if (Clock::now() - *stop_seen_ > kStopPatience) throw Stopped();
@@ -149,10 +151,15 @@ std::optional<double> Group::step(const Step& step) {
   while (true) {
     turn_ = {incarnation_, step.number, step.segment.steps, step.fresh, 1.0 / tokens};
     const StepEnds ends = submit_step(plan(), turn_, step.segment, step.lr);
+    awaited_ = &ends;
     try {
       try {
-        return await(ends);
+        const double loss = await(ends);
+        awaited_ = nullptr;
+        return loss;
       } catch (const Error& error) {
+        awaited_ = nullptr;
+        end_sums(ends);
         if (!recover(root_of(ends, error))) return std::nullopt;
       }
     } catch (const Stopped&) {
@@ -164,6 +171,7 @@ std::optional<double> Group::step(const Step& step) {
 // Prepared: every part of the next version is sealed and readable here.
 double Group::await(const StepEnds& ends) {
   prepared_ = {};
+  await_updates(ends);
   for (const Ref<Floats>& ref : ends.weights) prepared_.weights.push_back(open(ref));
   for (const Ref<Floats>& ref : ends.states) prepared_.states.push_back(open(ref));
   std::vector<double> losses;
@@ -171,12 +179,45 @@ double Group::await(const StepEnds& ends) {
   return ops::tree_sum(losses);
 }
 
+void Group::await_updates(const StepEnds& ends) {
+  std::optional<Error> failed;
+  for (const Ref<SumOutcome>& ref : ends.updates) {
+    const SumOutcome outcome = get(ref);
+    if (outcome.end == SumEnd::kLost) failed.emplace(ErrorCode::kObjectLost, outcome.why);
+    if (outcome.end == SumEnd::kGivenUp && !failed)
+      failed.emplace(ErrorCode::kCancelled, outcome.why);
+  }
+  if (failed) throw *failed;
+}
+
+void Group::look_for_deaths() {
+  for (const Ref<SumOutcome>& ref : awaited_->updates) static_cast<void>(context_.try_get(ref));
+}
+
+// Who sums over ZeroMQ and waits for one that has died does not see it.
+void Group::end_sums(const StepEnds& ends) {
+  const auto depth = static_cast<std::size_t>(spec_.layout.stages);
+  for (std::size_t stage = 0; stage < meetings_.size(); ++stage) {
+    if (meetings_[stage].is_shared()) continue;
+    std::vector<bool> alive;
+    for (std::size_t party = stage; party < parties_.size(); party += depth) {
+      alive.push_back(true);
+      try {
+        static_cast<void>(context_.try_get(ends.updates[party]));
+      } catch (const Error&) {
+        alive.back() = false;
+      }
+    }
+    tell_over(meetings_[stage], alive, "the step is given up");
+  }
+}
+
 // What failed first: later calls of the step may only say that an earlier one did not happen.
 // Calls were submitted in such an order that no failure comes before its cause.
 Error Group::root_of(const StepEnds& ends, const Error& error) const {
   try {
     for (const Ref<Floats>& ref : ends.passes) static_cast<void>(context_.try_get(ref));
-    for (const Ref<void>& ref : ends.updates) static_cast<void>(context_.try_get(ref));
+    for (const Ref<SumOutcome>& ref : ends.updates) static_cast<void>(context_.try_get(ref));
   } catch (const Error& first) {
     return first;
   }
@@ -373,6 +414,38 @@ void Group::restore_all() {
     get(done[at]);
     parties_[at].restored = true;
   }
+  if (spec_.layout.replicas > 1) meet_all();
+}
+
+// Brings the replicas of each stage together again, for the sums of this incarnation.
+void Group::meet_all() {
+  std::vector<MeetingPlace> places = ask_places(
+      options_.sum == SumWay::kZmq ? SumWay::kZmq : SumWay::kShm);
+  const bool apart = std::any_of(places.begin(), places.end(), [&](const MeetingPlace& place) {
+    return place.machine != places.front().machine;
+  });
+  if (apart && options_.sum == SumWay::kAuto) places = ask_places(SumWay::kZmq);
+  if (apart && options_.sum == SumWay::kShm)
+    throw Error(ErrorCode::kInvalid,
+                "replicas on several machines share no memory: leave --all-reduce shm out");
+  const auto depth = static_cast<std::size_t>(spec_.layout.stages);
+  std::random_device random;
+  meetings_.assign(depth, {incarnation_, (std::uint64_t{random()} << 32) | random(), {}});
+  for (std::size_t at = 0; at < places.size(); ++at)
+    meetings_[at % depth].places.push_back(std::move(places[at]));
+  std::vector<Ref<void>> met;
+  for (std::size_t at = 0; at < parties_.size(); ++at)
+    met.push_back(parties_[at].bound.call(&StageActor::meet, meetings_[at % depth]));
+  for (const Ref<void>& ref : met) get(ref);
+}
+
+std::vector<MeetingPlace> Group::ask_places(SumWay way) {
+  std::vector<Ref<MeetingPlace>> asked;
+  for (const Party& party : parties_)
+    asked.push_back(party.bound.call(&StageActor::open_sum, incarnation_, way));
+  std::vector<MeetingPlace> places;
+  for (const auto& ref : asked) places.push_back(get(ref));
+  return places;
 }
 
 Ref<void> Group::restore(std::size_t at) {

@@ -20,7 +20,8 @@
 // and seal it as an object that this process owns; when all are sealed here, `commit` decides:
 // that moment is the only commit point. Until then a failure throws the attempt away: everybody
 // rolls back to the last committed step, only the failed actor is born again, takes its version
-// from the sealed snapshot, and the step is done once more, to the same bits.
+// from the sealed snapshot, the replicas of each stage meet anew for their sums, and the step is
+// done once more, to the same bits.
 //
 // Snapshots outlive the workers that made them: opening them copies them to this process's node
 // and into its reach. So they survive every worker and every node, for as long as this process
@@ -39,6 +40,7 @@ class Group {
     std::string name;  // of the run: unique in the cluster
     Chaos* chaos = nullptr;   // planned kills; outlives the group
     bool record = false;      // what the stages do when: see take_spans
+    SumWay sum = SumWay::kAuto;   // how replicas sum their gradients
   };
   struct Step {
     Segment segment;
@@ -96,6 +98,9 @@ class Group {
   [[nodiscard]] Floats decode(const Sealed& sealed) const;
   void plan_kills(std::int64_t step);
   double await(const StepEnds& ends);
+  void await_updates(const StepEnds& ends);
+  // Throws when a replica has died of whose end the others may not hear by themselves.
+  void look_for_deaths();
   double validate_once(const std::vector<Segment>& segments);
   [[nodiscard]] Error root_of(const StepEnds& ends, const Error& error) const;
 
@@ -108,6 +113,9 @@ class Group {
   bool bear_again(std::size_t party);
   void seal_again(const std::vector<std::size_t>& parties);
   void restore_all();
+  void meet_all();
+  std::vector<MeetingPlace> ask_places(SumWay way);
+  void end_sums(const StepEnds& ends);
   Ref<void> restore(std::size_t party);
 
   Context& context_;
@@ -121,8 +129,10 @@ class Group {
   Version committed_;
   Version prepared_;
   Turn turn_;                     // of the step under way
+  const StepEnds* awaited_ = nullptr;   // of it, while they are waited for
+  std::vector<Meeting> meetings_;       // by stage; with one replica none
   std::int64_t committed_step_ = 0;
-  std::uint64_t incarnation_ = 0;  // of the group
+  std::uint64_t incarnation_ = 1;  // of the group
   int failures_ = 0;               // since the last commit
   std::optional<std::chrono::steady_clock::time_point> stop_seen_;  // when a wait saw `stop`
 };

@@ -5,7 +5,6 @@
 #include <rondo/actors/cpu_stage.h>
 #include <rondo/actors/gpu_stage.h>
 #include <rondo/base/check.h>
-#include <rondo/ops/elementwise.h>
 #include <rondo/ops/random.h>
 
 namespace rondo::actors {
@@ -13,7 +12,6 @@ namespace rondo::actors {
 namespace {
 
 using ops::Dim;
-using ops::View;
 
 constexpr double kInitRange = 0.08;     // char-rnn's
 constexpr double kEmbeddingRange = 1;   // as wide as what a cell gives
@@ -32,13 +30,6 @@ ops::Cell cell_of(const ModelSpec& model) {
     case Activation::kRelu: break;
   }
   return ops::Cell::kRelu;
-}
-
-View<const float> flat(std::span<const float> values) {
-  return {values.data(), {static_cast<Dim>(values.size())}};
-}
-View<float> flat(std::vector<float>& values) {
-  return {values.data(), {static_cast<Dim>(values.size())}};
 }
 
 // Where the states of each microbatch begin, and the end of the last.
@@ -152,29 +143,20 @@ void Stage::check_input(const Input& input, int microbatch, int steps) const {
   }
 }
 
+std::vector<std::size_t> Stage::gradient_parts() const {
+  std::vector<std::size_t> begins;
+  for (int layer = layers_.first; layer < layers_.last; ++layer)
+    begins.push_back(layer == layers_.first ? 0 : layer_tensors(layer)->offset);
+  begins.push_back(parameter_count_);
+  std::vector<std::size_t> parts;
+  for (std::size_t at = 0; at + 1 < begins.size(); ++at)
+    parts.push_back(begins[at + 1] - begins[at]);
+  return parts;
+}
+
 std::unique_ptr<Stage> make_stage(const StageSpec& spec, const ops::Executor& executor) {
   if (spec.run.device == Device::kGpu) return std::make_unique<GpuStage>(spec);
   return std::make_unique<CpuStage>(spec, executor);
-}
-
-void sum_slices(const ops::Executor& executor, std::span<const std::span<const float>> slices,
-                std::vector<float>& out) {
-  RONDO_CHECK(!slices.empty());
-  std::vector<std::span<const float>> level(slices.begin(), slices.end());
-  std::vector<std::vector<float>> sums((slices.size() + 1) / 2);
-  out.resize(slices[0].size());
-  if (level.size() == 1) std::copy(level[0].begin(), level[0].end(), out.begin());
-  while (level.size() > 1) {
-    for (std::size_t i = 0; i + 1 < level.size(); i += 2) {
-      RONDO_CHECK_EQ(level[i].size(), out.size());
-      std::vector<float>& sum = level.size() == 2 ? out : sums[i / 2];
-      sum.resize(out.size());
-      ops::add<float>(executor, flat(level[i]), flat(level[i + 1]), flat(sum));
-      level[i / 2] = sum;
-    }
-    if (level.size() % 2 == 1) level[level.size() / 2] = level.back();
-    level.resize((level.size() + 1) / 2);
-  }
 }
 
 }  // namespace rondo::actors

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -98,7 +99,8 @@ class Stage {
   // This slice's gradient, laid out as the parameters. Valid when every microbatch has gone
   // backward, until the next step begins.
   [[nodiscard]] virtual std::span<const float> gradient() = 0;
-  // Builds the next version from the gradient summed over all slices. `number`: the step's, from 1.
+  // Builds the next version from the gradient summed over all slices; empty: from this slice's
+  // own. `number`: the step's, from 1.
   virtual void apply(std::span<const float> gradient_sum, double lr, std::uint64_t number) = 0;
   // The next version, not yet in force. Requires: apply was called.
   [[nodiscard]] virtual StageView prepared() = 0;
@@ -115,6 +117,17 @@ class Stage {
   // last stage the head's outputs [T,n,outputs]; valid until the next call.
   virtual std::span<const float> infer(int microbatch, int steps, const Input& input,
                                        bool fresh) = 0;
+  // Where the steps to come put their gradient, laid out as the parameters, and who is told as
+  // soon as one of its parts is complete: in the last microbatch's backward, the last part first.
+  // An empty sink: memory of the stage's own, and nobody.
+  struct GradientSink {
+    std::span<float> memory;
+    std::function<void(std::size_t part)> ready;
+  };
+  virtual void send_gradient(GradientSink sink) = 0;
+  // Floats of each part: the layers, the head with the last one.
+  [[nodiscard]] std::vector<std::size_t> gradient_parts() const;
+
   // What its bits depend on besides the run (ops/numeric_profile.h, ops/gpu.h).
   [[nodiscard]] virtual std::string profile() const = 0;
 
@@ -143,6 +156,9 @@ class Stage {
   // 1F1B never has more microbatches between forward and backward than there are stages from here
   // on.
   [[nodiscard]] std::size_t slot_count() const;
+  [[nodiscard]] bool is_last_microbatch(int microbatch) const {
+    return microbatch + 1 == spec_.run.layout.microbatches;
+  }
   [[nodiscard]] bool is_lstm() const { return spec_.run.model.cell == CellKind::kLstm; }
   // The size that the input must have for so many time steps; aborts where it has another.
   void check_input(const Input& input, int microbatch, int steps) const;
@@ -159,11 +175,5 @@ class Stage {
 // a GPU and cannot be used.
 [[nodiscard]] std::unique_ptr<Stage> make_stage(const StageSpec& spec,
                                                 const ops::Executor& executor);
-
-// Adds the slices' gradients, per element, in one fixed binary tree over slice numbers:
-// ((0+1)+(2+3))+... The same bits whoever adds them. Requires: equal sizes; `out` may not alias
-// any.
-void sum_slices(const ops::Executor& executor, std::span<const std::span<const float>> slices,
-                std::vector<float>& out);
 
 }  // namespace rondo::actors

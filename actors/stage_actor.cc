@@ -10,7 +10,6 @@
 
 #include <rondo/base/check.h>
 #include <rondo/error.h>
-#include <rondo/ops/elementwise.h>
 #include <rondo/ops/gpu_buffer.h>
 
 namespace rondo::actors {
@@ -22,10 +21,6 @@ StageActor::Floats copy(StageActor::View view) { return {view.begin(), view.end(
 std::int64_t now_ns() {
   const auto since = std::chrono::steady_clock::now().time_since_epoch();
   return std::chrono::duration_cast<std::chrono::nanoseconds>(since).count();
-}
-
-ops::View<const float> flat(StageActor::View view) {
-  return {view.data(), {static_cast<ops::Dim>(view.size())}};
 }
 
 }  // namespace
@@ -100,6 +95,7 @@ void StageActor::need(bool done, const char* what) const {
 
 void StageActor::restore(std::uint64_t group, std::int64_t step, View weights, View states) {
   strike(Phase::kRestore);
+  leave_sum();
   if (!stage_) throw Error(ErrorCode::kTaskFailed, unusable_);
   const std::size_t parameters = stage_->current().parameters.size();
   const std::size_t cut = std::min(parameters, weights.size());
@@ -115,6 +111,7 @@ void StageActor::restore(std::uint64_t group, std::int64_t step, View weights, V
 
 void StageActor::roll_back(std::uint64_t group, std::int64_t committed) {
   strike(Phase::kRollback);
+  leave_sum();
   if (prepared_ && step_ == committed && committed_ + 1 == committed) {
     stage_->swap();
     committed_ = committed;
@@ -123,6 +120,31 @@ void StageActor::roll_back(std::uint64_t group, std::int64_t committed) {
   group_ = group;
   step_ = 0;
   prepared_ = false;
+}
+
+void StageActor::leave_sum() {
+  if (!sum_) return;
+  stage_->send_gradient({});
+  sum_->close();
+}
+
+MeetingPlace StageActor::open_sum(std::uint64_t group, SumWay way) {
+  check_group(group);
+  const StageSpec& spec = stage_->spec();
+  leave_sum();
+  if (!sum_)
+    sum_ = std::make_unique<GradientSum>(spec.replica, spec.run.layout.replicas,
+                                         stage_->gradient_parts());
+  const auto place = sum_->open(group, way);
+  if (!place) throw place.error();
+  return place.value();
+}
+
+void StageActor::meet(const Meeting& meeting) {
+  check_group(meeting.group);
+  if (const auto met = sum_->meet(meeting); !met) throw met.error();
+  stage_->send_gradient(
+      {sum_->memory(), [this](std::size_t part) { sum_->ready(part); }});
 }
 
 void StageActor::record() { records_ = true; }
@@ -145,8 +167,8 @@ std::span<const float> StageActor::go_forward(const Turn& turn, int microbatch,
 
 StageActor::Floats StageActor::go_backward(const Turn& turn, int microbatch, View dy) {
   const std::int64_t began_ns = now_ns();
-  ++learnt_;
   Floats below = copy(stage_->backward(microbatch, dy));
+  ++learnt_;
   write_down(turn, SpanKind::kBackward, microbatch, began_ns);
   --kept_;
   return below;
@@ -187,28 +209,29 @@ StageActor::Floats StageActor::backward(const Turn& turn, int microbatch, View d
   return go_backward(turn, microbatch, dy);
 }
 
-StageActor::Floats StageActor::gradient(const Turn& turn) {
-  enter(turn, Phase::kAggregation);
-  need(learnt_ == stage_->spec().run.layout.microbatches, "a backward pass");
-  return copy(stage_->gradient());
-}
-
-StageActor::Floats StageActor::add(const Turn& turn, View a, View b) {
-  enter(turn, Phase::kAggregation);
-  RONDO_CHECK_EQ(a.size(), b.size());
-  Floats sum(a.size());
-  ops::add<float>(executor_, flat(a), flat(b), {sum.data(), {static_cast<ops::Dim>(sum.size())}});
-  return sum;
-}
-
-void StageActor::apply(const Turn& turn, double lr, View gradient_sum) {
-  enter(turn, Phase::kOptimiser);
-  need(learnt_ == stage_->spec().run.layout.microbatches, "a backward pass");
-  stage_->apply(gradient_sum, lr, static_cast<std::uint64_t>(turn.step));
+SumOutcome StageActor::apply(const Turn& turn, double lr) {
+  enter(turn, sum_ ? Phase::kAggregation : Phase::kOptimiser);
+  if (learnt_ != stage_->spec().run.layout.microbatches) {
+    const std::string why = "replica " + std::to_string(stage_->spec().replica) +
+                            " could not finish its backward passes";
+    if (sum_) {
+      stage_->send_gradient({});
+      sum_->give_up(why);
+    }
+    return {SumEnd::kGivenUp, why};
+  }
+  View sum;
+  if (sum_) {
+    const auto summed = sum_->finish();
+    if (!summed) throw summed.error();
+    if (summed.value().end != SumEnd::kDone) return summed.value();
+    sum = sum_->sum();
+    strike(Phase::kOptimiser);
+  }
+  stage_->apply(sum, lr, static_cast<std::uint64_t>(turn.step));
   prepared_ = true;
+  return {};
 }
-
-void StageActor::apply_own(const Turn& turn, double lr) { apply(turn, lr, stage_->gradient()); }
 
 StageActor::Floats StageActor::weights(const Turn& turn) {
   enter(turn, Phase::kPrepare);
@@ -272,15 +295,14 @@ void register_stage_actor(Registry& registry) {
   registry.actor<StageActor, StageSpec, int>("Stage")
       .method("restore", &StageActor::restore)
       .method("roll_back", &StageActor::roll_back)
+      .method("open_sum", &StageActor::open_sum)
+      .method("meet", &StageActor::meet)
       .method("forward", &StageActor::forward)
       .method("forward_on", &StageActor::forward_on)
       .method("learn", &StageActor::learn)
       .method("learn_on", &StageActor::learn_on)
       .method("backward", &StageActor::backward)
-      .method("gradient", &StageActor::gradient)
-      .method("add", &StageActor::add)
       .method("apply", &StageActor::apply)
-      .method("apply_own", &StageActor::apply_own)
       .method("weights", &StageActor::weights)
       .method("states", &StageActor::states)
       .method("loss", &StageActor::loss)

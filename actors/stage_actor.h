@@ -6,12 +6,15 @@
 #include <string>
 #include <vector>
 
+#include <rondo/actors/gradient_sum.h>
 #include <rondo/actors/stage.h>
 #include <rondo/actors/timeline.h>
 #include <rondo/registry.h>
 
-// StageActor: a Stage that lives in a worker. The trainer calls it, activations and gradients go
-// from actor to actor as refs, and nothing of them passes through the trainer.
+// StageActor: a Stage that lives in a worker. The trainer calls it, activations and their gradients
+// go from actor to actor as refs, and nothing of them passes through the trainer. The gradients of
+// the weights are summed over the replicas by a GradientSum, which ends with each incarnation of
+// the group.
 //
 // Every call of a step carries its Turn: the group's incarnation and the step. The group's
 // incarnation is raised at every recovery; a call of an older one is refused, so that what a
@@ -53,6 +56,9 @@ class StageActor {
   // Drops an unfinished step. `committed`: the last step that was decided; a prepared one of that
   // number comes into force.
   void roll_back(std::uint64_t group, std::int64_t committed);
+  // With several replicas, after one of the above: where this one can be met, then all of them.
+  MeetingPlace open_sum(std::uint64_t group, SumWay way);
+  void meet(const Meeting& meeting);
 
   // --- a step ---
   Floats forward(const Turn& turn, int microbatch, const Feed& inputs);   // first stage
@@ -61,11 +67,9 @@ class StageActor {
   Floats learn(const Turn& turn, int microbatch, const Feed& inputs, const Feed& targets);
   Floats learn_on(const Turn& turn, int microbatch, View activations, const Feed& targets);
   Floats backward(const Turn& turn, int microbatch, View dy);
-  Floats gradient(const Turn& turn);
-  Floats add(const Turn& turn, View a, View b);  // a node of the tree over slices
-  // Builds the next version; from the slice's own gradient if it is the only one.
-  void apply(const Turn& turn, double lr, View gradient_sum);
-  void apply_own(const Turn& turn, double lr);
+  // Builds the next version from the gradient summed over the replicas. Every living replica is
+  // called, whatever failed before: the others wait for its sum, or for the word that it gives up.
+  SumOutcome apply(const Turn& turn, double lr);
   // Seals what apply built.
   Floats weights(const Turn& turn);  // parameters, then moments
   Floats states(const Turn& turn);
@@ -96,6 +100,7 @@ class StageActor {
   void write_down(const Turn& turn, SpanKind kind, int microbatch, std::int64_t began_ns);
   void strike(Phase phase);
   void need(bool done, const char* what) const;
+  void leave_sum();
   Floats learn_from(const Turn& turn, int microbatch, const Stage::Input& input,
                     const Feed& targets);
   double judge_from(const Turn& turn, int microbatch, const Stage::Input& input,
@@ -104,6 +109,7 @@ class StageActor {
   ops::Executor executor_;
   std::unique_ptr<Stage> stage_;   // null: `unusable_` says why
   std::string unusable_;
+  std::unique_ptr<GradientSum> sum_;   // with several replicas
   std::uint64_t group_ = 0;
   std::int64_t committed_ = 0;
   std::int64_t step_ = 0;      // under way; 0: none

@@ -102,24 +102,6 @@ class SliceCalls {
   std::vector<std::vector<Ref<Floats>>> gradients_;    // with respect to a stage's input
 };
 
-// ((0+1)+(2+3))+...: the addition of a pair is done by the replica of its first slice.
-Ref<Floats> submit_sum(const StepPlan& plan, const Turn& turn, int stage) {
-  std::vector<std::pair<int, Ref<Floats>>> level;
-  for (int replica = 0; replica < plan.spec.layout.replicas; ++replica)
-    level.emplace_back(replica, plan.at(replica, stage).call(&StageActor::gradient, turn));
-  while (level.size() > 1) {
-    std::vector<std::pair<int, Ref<Floats>>> above;
-    for (std::size_t i = 0; i + 1 < level.size(); i += 2) {
-      const int adder = level[i].first;
-      above.emplace_back(adder, plan.at(adder, stage).call(&StageActor::add, turn, level[i].second,
-                                                           level[i + 1].second));
-    }
-    if (level.size() % 2 == 1) above.push_back(level.back());
-    level = std::move(above);
-  }
-  return level.front().second;
-}
-
 }  // namespace
 
 StepEnds submit_step(const StepPlan& plan, const Turn& turn, const Segment& segment, double lr) {
@@ -127,15 +109,8 @@ StepEnds submit_step(const StepPlan& plan, const Turn& turn, const Segment& segm
   StepEnds ends;
   for (int replica = 0; replica < layout.replicas; ++replica)
     SliceCalls(plan, turn, segment, replica).submit(ends.passes);
-  for (int stage = 0; stage < layout.stages; ++stage) {
-    if (layout.replicas == 1) {
-      ends.updates.push_back(plan.at(0, stage).call(&StageActor::apply_own, turn, lr));
-      continue;
-    }
-    const Ref<Floats> sum = submit_sum(plan, turn, stage);
-    for (int replica = 0; replica < layout.replicas; ++replica)
-      ends.updates.push_back(plan.at(replica, stage).call(&StageActor::apply, turn, lr, sum));
-  }
+  for (const Party& party : plan.parties)
+    ends.updates.push_back(party.bound.call(&StageActor::apply, turn, lr));
   for (int stage = 0; stage < layout.stages; ++stage)
     ends.weights.push_back(plan.at(0, stage).call(&StageActor::weights, turn));
   for (const Party& party : plan.parties)

@@ -9,8 +9,7 @@
 
 // The calls that make up a step, submitted all at once: every actor gets its forwards and
 // backwards in 1F1B order, and their arguments are refs to what other actors' calls will give.
-// From then on the actors drive one another; whoever submitted only waits for the ends. The sum
-// over slices is a tree of `add` calls in slice order, so its bits depend on the layout alone.
+// From then on the actors drive one another; whoever submitted only waits for the ends.
 //
 // One thread. Submitting never waits.
 
@@ -41,7 +40,7 @@ struct StepPlan {
 // before them the calls whose failure only shows in what comes after, by its echo.
 struct StepEnds {
   std::vector<Ref<Floats>> passes;   // the first stages' backwards: empty values
-  std::vector<Ref<void>> updates;    // the optimiser's, of everybody
+  std::vector<Ref<SumOutcome>> updates;   // by party: the sum's and the optimiser's
   std::vector<Ref<Floats>> weights;  // by stage, from replica 0: all replicas hold the same bits
   std::vector<Ref<Floats>> states;   // by party
   std::vector<Ref<double>> losses;   // by replica

@@ -107,7 +107,8 @@ int train(TrainOptions options, Runtime& runtime, Companions& with) {
   if (options.resumed) curve.resume(progress.step);
   const std::atomic<int>& asked = with.stop.asked();
   Group group(runtime, spec, with.streams, with.reporter, asked,
-              {options.threads, name, address_or_null(with.chaos), with.timeline.has_value()});
+              {options.threads, name, address_or_null(with.chaos), with.timeline.has_value(),
+               options.all_reduce});
   Trainer trainer(spec, progress, {with.streams, group, curve, with.reporter, asked},
                   {options.out, options.save_every, address_or_null(with.chaos),
                    address_or_null(with.timeline), [&with] { with.stop.ask_first(); }});

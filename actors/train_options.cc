@@ -29,7 +29,7 @@ struct Flags {
   int lr_decay_after = 10;
   std::uint64_t seed = 1;
   int replicas = 1, stages = 1, microbatches = 0, threads = 0;
-  std::string device = "cpu", address, out = "rondo-out", output = "text";
+  std::string device = "cpu", all_reduce = "auto", address, out = "rondo-out", output = "text";
   std::int64_t save_every = 0;
   bool resume = false;
   std::uint64_t chaos = 0;
@@ -112,6 +112,9 @@ void add_placement(CLI::App& app, Flags& flags) {
       ->group("Placement")->check(CLI::Range(1, 1024));
   app.add_option("--device", flags.device, "Where the stages compute: cpu, gpu (float32)")
       ->group("Placement")->capture_default_str();
+  app.add_option("--all-reduce", flags.all_reduce,
+                 "How replicas sum gradients: auto, shm (shared memory), zmq (ZeroMQ)")
+      ->group("Placement")->capture_default_str();
   app.add_option("--address", flags.address,
                  "Run on this cluster (default: RONDO_ADDRESS, or a private one here)")
       ->group("Placement");
@@ -176,6 +179,9 @@ void check_layout(const Flags& flags, RunSpec& spec) {
   if (layout.replicas > spec.batch)
     usage("--replicas " + std::to_string(layout.replicas) + " is more than --batch " +
           std::to_string(spec.batch) + ": a replica needs at least one sequence");
+  if (layout.replicas > kReplicasMax)
+    usage("--replicas " + std::to_string(layout.replicas) + " is more than " +
+          std::to_string(kReplicasMax) + ", the most that sum gradients together");
   const int slice = spec.batch / layout.replicas;
   if (flags.microbatches == 0) {
     layout.microbatches = std::min(layout.stages, slice);
@@ -388,7 +394,10 @@ TrainOptions parse_train_options(int argc, char** argv) {
     options.spec = spec_of(app, flags);
     claim_folder(flags.out);
   }
+  options.all_reduce = parse_word<SumWay>("--all-reduce", flags.all_reduce, "auto, shm, zmq");
   const Layout& layout = options.spec.layout;
+  if (given(app, "--all-reduce") && layout.replicas == 1)
+    usage("--all-reduce goes with --replicas: one replica has nothing to sum");
   const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
   options.threads =
       flags.threads > 0 ? flags.threads : std::max(1, cores / (layout.replicas * layout.stages));

@@ -6,6 +6,7 @@
 
 #include <rondo/actors/chaos.h>
 #include <rondo/actors/checkpoint.h>
+#include <rondo/actors/gradient_sum.h>
 #include <rondo/actors/run_spec.h>
 
 // The command line of `rondo train`, as values: what was asked for, with every default filled in
@@ -20,6 +21,7 @@ struct TrainOptions {
   std::string out;
   std::string address;
   int threads = 1;  // an actor
+  SumWay all_reduce = SumWay::kAuto;
   std::int64_t save_every = 0;
   bool json = false;
   std::optional<Chaos::Options> chaos;  // planned kills

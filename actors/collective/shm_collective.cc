@@ -49,7 +49,8 @@ void copy_bytes(void* to, const void* from, std::size_t bytes) {
 ShmCollective::ShmCollective(const Member& member, const Options& options)
     : Collective(member),
       segment_(member, has_a_core_each(member.size) ? options.spin : DurationNs{},
-               options.join_timeout > DurationNs{} ? options.join_timeout : member.timeout) {}
+               options.join_timeout > DurationNs{} ? options.join_timeout : member.timeout,
+               options.pids) {}
 
 Result<std::unique_ptr<ShmCollective>> ShmCollective::join(const Member& member,
                                                            const Options& options) {

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <memory>
 #include <span>
+#include <vector>
 
 #include <rondo/actors/collective/collective.h>
 #include <rondo/actors/collective/shm_segment.h>
@@ -27,6 +28,7 @@ class ShmCollective final : public Collective {
     std::size_t arena_bytes = 0;          // as the segment was made with
     DurationNs spin = microseconds(50);   // before a wait sleeps; 0 with more ranks than cores
     DurationNs join_timeout{};            // of join; 0: the member's
+    std::vector<std::int64_t> pids;       // by rank, where known: their deaths end join at once
   };
   // Memory that begins at the same place for every rank. Valid as long as the Collective.
   template <class T>

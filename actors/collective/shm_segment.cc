@@ -167,19 +167,31 @@ Result<void> ShmSegment::gather_ranks() {
   return {};
 }
 
-// From the moment a rank has taken its place: it may die while others are still missing.
+// From the moment a rank has taken its place, or from the start where its process is known: it may
+// die while others are still missing.
 std::optional<Error> ShmSegment::watch_ranks() {
   for (int rank = 0; rank < member_.size; ++rank) {
-    OwnedFd& life = lives_[static_cast<std::size_t>(rank)];
-    const std::int32_t pid = line(rank).pid.load(std::memory_order_acquire);
+    const auto at = static_cast<std::size_t>(rank);
+    OwnedFd& life = lives_[at];
+    std::int64_t pid = line(rank).pid.load(std::memory_order_acquire);
+    if (pid == 0 && at < pids_.size()) pid = pids_[at];
     if (life || pid == 0 || pid == ::getpid()) continue;
     life = OwnedFd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+    if (!life && errno == ESRCH)
+      return Error(ErrorCode::kUnavailable, "rank " + std::to_string(rank) + " (process " +
+                                                std::to_string(pid) +
+                                                ") ended before all had joined");
     if (!life)
       return Error(ErrorCode::kUnavailable, "rank " + std::to_string(rank) + " (process " +
                                                 std::to_string(pid) + ") cannot be watched: " +
                                                 errno_text(errno));
   }
   return std::nullopt;
+}
+
+std::string ShmSegment::name_of_process(int rank) const {
+  const std::int32_t pid = line(rank).pid.load();
+  return pid == 0 ? ", which had not joined yet," : " (process " + std::to_string(pid) + ")";
 }
 
 ShmSegment::~ShmSegment() {
@@ -288,9 +300,8 @@ std::optional<Error> ShmSegment::look_for_trouble(bool anybody) {
   for (std::size_t rank = 0; rank < lives_.size(); ++rank)
     if (has_ended(lives_[rank]) && (anybody || !has_come(static_cast<int>(rank))))
       return Error(ErrorCode::kUnavailable,
-                   "rank " + std::to_string(rank) + " (process " +
-                       std::to_string(line(static_cast<int>(rank)).pid.load()) +
-                       ") ended while incarnation " + std::to_string(member_.incarnation.value) +
+                   "rank " + std::to_string(rank) + name_of_process(static_cast<int>(rank)) +
+                       " ended while incarnation " + std::to_string(member_.incarnation.value) +
                        " of the group was at work");
   return std::nullopt;
 }

@@ -8,6 +8,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <rondo/actors/collective/collective.h>
@@ -55,10 +56,12 @@ class ShmSegment {
   // Makes the memory and its pages. kOverloaded: there is no room.
   static Result<OwnedFd> make(const ShmSizes& sizes);
   // Takes the rank's place and waits until all have taken theirs. `spin`: how long a wait looks
-  // before it sleeps. `join_timeout`: of all of join(), which also ends when a rank that has taken
-  // its place dies. kInvalid: of another incarnation or size, or the place is taken.
-  ShmSegment(const Member& member, DurationNs spin, DurationNs join_timeout)
-      : member_(member), spin_(spin), join_timeout_(join_timeout) {}
+  // before it sleeps. `join_timeout`: of all of join(), which also ends when a rank dies that has
+  // taken its place or whose process `pids` names (by rank, or none). kInvalid: of another
+  // incarnation or size, or the place is taken.
+  ShmSegment(const Member& member, DurationNs spin, DurationNs join_timeout,
+             std::vector<std::int64_t> pids)
+      : member_(member), spin_(spin), join_timeout_(join_timeout), pids_(std::move(pids)) {}
   Result<void> join(const ShmHandle& handle, std::size_t arena_bytes);
   ~ShmSegment();
   ShmSegment(const ShmSegment&) = delete;
@@ -94,12 +97,14 @@ class ShmSegment {
   Result<void> gather_ranks();
   Result<void> take_place();
   std::optional<Error> watch_ranks();
+  [[nodiscard]] std::string name_of_process(int rank) const;
   [[nodiscard]] bool has_come(int rank) const;
   Error fail(Error error);
 
   Member member_;
   DurationNs spin_;
   DurationNs join_timeout_;
+  std::vector<std::int64_t> pids_;
   std::span<std::byte> map_;
   Head* head_ = nullptr;
   std::size_t arena_bytes_ = 0;

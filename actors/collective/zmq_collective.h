@@ -39,8 +39,8 @@ class ZmqCollective final : public Collective {
 
   void abort(std::string_view reason) override { flag_.raise(reason); }
   void leave(const std::string& reason) override {
-    flag_.raise(reason);
-    if (!post_->was_told()) post_->send_abort(ErrorCode::kCancelled, reason);
+    flag_.raise(reason);   // the first reason stays
+    if (!post_->was_told()) post_->send_abort(ErrorCode::kCancelled, *flag_.reason());
   }
   [[nodiscard]] std::optional<Error> look() override {
     if (auto raised = flag_.raised(member())) return raised;

@@ -135,11 +135,16 @@ Result<void> ZmqPost::enter(const Member& member, std::uint64_t key,
                                           " addresses");
   for (const std::string& one : addresses)
     if (auto good = net::check_address(one); !good) return good.error();
+  speak_for(member, key, addresses);
+  return {};
+}
+
+void ZmqPost::speak_for(const Member& member, std::uint64_t key,
+                        const std::vector<std::string>& addresses) {
   member_ = member;
   key_ = key;
   addresses_ = addresses;
   sockets_->push.assign(addresses.size(), nullptr);
-  return {};
 }
 
 Result<void> ZmqPost::connect(int to) {
@@ -187,14 +192,16 @@ Result<void> ZmqPost::send(int to, Frame frame) {
 }
 
 void ZmqPost::send_abort(ErrorCode code, const std::string& reason) {
-  for (int rank = 0; rank < member_.size; ++rank) {
-    if (rank == member_.rank) continue;
-    Frame frame(reason.size());
-    frame.head().abort = static_cast<std::uint16_t>(code);
-    std::memcpy(frame.body().data(), reason.data(), reason.size());
-    // Who cannot be reached hears of it by its own timeout.
-    if (auto sent = send(rank, std::move(frame)); !sent) ++dropped_;
-  }
+  for (int rank = 0; rank < member_.size; ++rank)
+    if (rank != member_.rank) send_abort(rank, code, reason);
+}
+
+void ZmqPost::send_abort(int to, ErrorCode code, const std::string& reason) {
+  Frame frame(reason.size());
+  frame.head().abort = static_cast<std::uint16_t>(code);
+  std::memcpy(frame.body().data(), reason.data(), reason.size());
+  // Who cannot be reached hears of it by its own timeout.
+  if (auto sent = send(to, std::move(frame)); !sent) ++dropped_;
 }
 
 std::optional<Frame> ZmqPost::poll(std::int64_t most_ns) {
@@ -289,6 +296,16 @@ Result<Frame> ZmqPost::receive(const Wanted& wanted, const AbortFlag& flag) {
     if (head.number == number_ && wanted(head)) return frame;
     kept_.push_back(std::move(frame).value());
   }
+}
+
+void send_abort_to(const std::vector<std::string>& addresses, std::uint64_t key,
+                   Incarnation incarnation, const std::string& reason) {
+  ZmqPost post;
+  const Member speaks_for{0, static_cast<int>(addresses.size()), incarnation};
+  post.speak_for(speaks_for, key, addresses);
+  for (int rank = 0; rank < speaks_for.size; ++rank)
+    if (!addresses[static_cast<std::size_t>(rank)].empty())
+      post.send_abort(rank, ErrorCode::kCancelled, reason);
 }
 
 }  // namespace rondo::collective

@@ -92,7 +92,12 @@ class ZmqPost {
  private:
   ZmqPost();
   struct Sockets;
+  friend void send_abort_to(const std::vector<std::string>&, std::uint64_t, Incarnation,
+                            const std::string&);
 
+  void speak_for(const Member& member, std::uint64_t key,
+                 const std::vector<std::string>& addresses);
+  void send_abort(int to, ErrorCode code, const std::string& reason);
   Result<void> connect(int to);
   Result<Frame> next(const AbortFlag& flag, std::int64_t deadline_ns);
   std::optional<Frame> poll(std::int64_t most_ns);
@@ -109,5 +114,11 @@ class ZmqPost {
   bool was_told_ = false;
   std::optional<Error> over_;   // what look() found
 };
+
+// For who is no rank but heard that one died: ends the waits of that incarnation at these
+// addresses, by rank; an empty one is left out. Waits until the words are sent, half a second at
+// most.
+void send_abort_to(const std::vector<std::string>& addresses, std::uint64_t key,
+                   Incarnation incarnation, const std::string& reason);
 
 }  // namespace rondo::collective

@@ -42,6 +42,20 @@ struct Outcome {
   std::vector<float> gradient;  // of all stages, summed over slices
 };
 
+// In the fixed binary tree over slices: ((0+1)+(2+3))+...
+inline std::vector<float> sum_slices(std::vector<std::vector<float>> level) {
+  while (level.size() > 1) {
+    std::vector<std::vector<float>> above;
+    for (std::size_t i = 0; i + 1 < level.size(); i += 2) {
+      for (std::size_t at = 0; at < level[i].size(); ++at) level[i][at] += level[i + 1][at];
+      above.push_back(std::move(level[i]));
+    }
+    if (level.size() % 2 == 1) above.push_back(std::move(level.back()));
+    level = std::move(above);
+  }
+  return level.front();
+}
+
 // Step `number` from zero states and from `parameters`, those of all stages one after another (the
 // run's first ones if none are given).
 inline Outcome one_step(const RunSpec& spec, int threads, std::span<const float> parameters = {},
@@ -77,9 +91,7 @@ inline Outcome one_step(const RunSpec& spec, int threads, std::span<const float>
       gradients[at].emplace_back(stages[at]->gradient().begin(), stages[at]->gradient().end());
   }
   for (const auto& slices : gradients) {
-    std::vector<std::span<const float>> views(slices.begin(), slices.end());
-    std::vector<float> sum;
-    sum_slices(executor, views, sum);
+    const std::vector<float> sum = sum_slices(slices);
     outcome.gradient.insert(outcome.gradient.end(), sum.begin(), sum.end());
   }
   return outcome;

@@ -49,6 +49,16 @@ TEST_F(SameBits, WithLargeSnapshotsAfterKills) {
   expect_same("whole", "chaos");
 }
 
+// Here nobody sees by itself that a replica has died in a sum.
+TEST_F(SameBits, WithSumsOverZeroMqAfterKills) {
+  const std::vector<std::string> three{"--replicas", "3", "--hidden", "80"};
+  train("shared memory", three);
+  std::vector<std::string> chaos = three;
+  chaos.insert(chaos.end(), {"--all-reduce", "zmq", "--chaos", "6"});
+  expect_hits(train("zmq", chaos), kWays);
+  expect_same("shared memory", "zmq");
+}
+
 TEST_F(SameBits, WithOneAndTwoThreads) {
   train("one");
   train("two", {"--threads", "2"});
