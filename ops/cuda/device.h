@@ -26,6 +26,8 @@ struct Context {
   cudaStream_t stream = nullptr;
   cudaEvent_t marks[2] = {nullptr, nullptr};
   cudaEvent_t order = nullptr;
+  cudaStream_t copies = nullptr;   // of copies beside the line
+  cudaEvent_t copied = nullptr;    // the last of them
   cublasLtHandle_t lt = nullptr;
   void* workspace = nullptr;   // of the products: one stream, so one is enough
   double* partials = nullptr;  // [kPartialsMax] of the reductions

@@ -24,12 +24,27 @@ inline constexpr const char* kModuleName = "librondo_ops_cuda.so";
 using Fault = const char*;   // null: done
 using Size = std::int64_t;
 
-struct Context;       // a device, a stream, a workspace for products
+struct Context;       // a device, a stream, one for copies beside it, a workspace for products
 struct Layer;         // a recurrent layer: copies of its weights, scratch, captured graphs
 struct Activations;   // what a layer's forward leaves for its backward, for one shape
 
 // What a product's inputs are rounded to; sums, states and results are always float32.
 enum class Precision : std::int32_t { kFloat32, kTf32, kBf16 };
+
+enum class Number : std::int32_t { kFloat32, kFloat64 };
+enum class Joined : std::int32_t { kSum, kMax };   // a NaN on either side is the maximum
+
+struct Combine {   // out = left + right per element, or the larger; out may be either
+  Number number;
+  Joined how;
+  Size count;
+  const void *left, *right;
+  void* out;
+};
+
+struct MemoryName {   // of device memory, for other processes of the machine; plain bytes
+  unsigned char bytes[64];
+};
 
 struct Product {   // c [rows,columns] = a·b (+ c); a [rows,depth], b [depth,columns]
   Size rows, columns, depth;
@@ -174,8 +189,25 @@ struct Entries {
   Fault (*copy_out)(Context*, void* to_host, const void* from, std::size_t bytes);
   Fault (*copy)(Context*, void* to, const void* from, std::size_t bytes);
   Fault (*fill)(Context*, void* to, int byte, std::size_t bytes);
+  Fault (*stream)(Context*, void** stream);   // its cudaStream_t, for libraries like NCCL
+  Fault (*idle)(Context*, int* idle);         // host: 1 when all is done; does not wait
+
+  // Copies that run beside the line: from what it has made so far, while it goes on. Whoever
+  // writes over their source, or over what they have copied, waits for them first.
+  Fault (*allocate_host)(Context*, std::size_t bytes, void** out);   // pinned
+  Fault (*release_host)(Context*, void*);
+  Fault (*copy_out_later)(Context*, void* to_pinned, const void* from, std::size_t bytes);
+  Fault (*wait_for_copies)(Context*);   // until all are done
+  Fault (*after_copies)(Context*);      // what is put in line from here on comes after them
+
+  // Memory that another process may open by its name, while this one lives. It must be closed
+  // there before it is released here; what a reader of a dead process's memory gets is undefined.
+  Fault (*allocate_named)(Context*, std::size_t bytes, void** out, MemoryName*);
+  Fault (*open_named)(Context*, const MemoryName*, void** out);
+  Fault (*close_named)(Context*, void*);   // waits for the line
 
   Fault (*add)(Context*, const float* a, const float* b, Size count, float* out);
+  Fault (*combine)(Context*, const Combine*);
   Fault (*scale)(Context*, const float* a, float factor, Size count, float* out);
   Fault (*clip_value)(Context*, const float* a, float limit, Size count, float* out);
   Fault (*squared_norm)(Context*, const float* x, Size count, double* sum, int add);

@@ -97,6 +97,16 @@ __global__ void to_bf16_kernel(const float* x, Size count, __nv_bfloat16* out) {
   for (Size i = flat_index(); i < count; i += flat_step()) out[i] = __float2bfloat16(x[i]);
 }
 
+template <class T>
+__global__ void combine_kernel(Combine c) {
+  const T *left = static_cast<const T*>(c.left), *right = static_cast<const T*>(c.right);
+  T* out = static_cast<T*>(c.out);
+  for (Size i = flat_index(); i < c.count; i += flat_step()) {
+    const T a = left[i], b = right[i];
+    out[i] = c.how == Joined::kSum ? a + b : a > b || isnan(a) ? a : b;
+  }
+}
+
 __global__ void copy_columns_kernel(CopyColumns c) {
   for (Size i = flat_index(); i < c.rows * c.columns; i += flat_step()) {
     const Size row = i / c.columns, column = i % c.columns;
@@ -182,6 +192,13 @@ Fault to_bf16(Context* c, const float* x, Size count, void* out) {
   RONDO_TRY(use(*c));
   return launch(*c, to_bf16_kernel, flat_blocks(count), x, count,
                 static_cast<__nv_bfloat16*>(out));
+}
+
+Fault combine(Context* c, const Combine* s) {
+  RONDO_NEED(s->count >= 0);
+  RONDO_TRY(use(*c));
+  return launch(*c, s->number == Number::kFloat32 ? combine_kernel<float> : combine_kernel<double>,
+                flat_blocks(s->count), *s);
 }
 
 Fault copy_columns(Context* c, const CopyColumns* s) {

@@ -66,7 +66,9 @@ Fault device_count(int* count) {
 Fault open_parts(Context& c) {
   RONDO_CUDA(cudaStreamCreateWithFlags(&c.stream, cudaStreamNonBlocking));
   for (cudaEvent_t& mark : c.marks) RONDO_CUDA(cudaEventCreate(&mark));
-  RONDO_CUDA(cudaEventCreateWithFlags(&c.order, cudaEventDisableTiming));
+  RONDO_CUDA(cudaStreamCreateWithFlags(&c.copies, cudaStreamNonBlocking));
+  for (cudaEvent_t* event : {&c.order, &c.copied})
+    RONDO_CUDA(cudaEventCreateWithFlags(event, cudaEventDisableTiming));
   if (const cublasStatus_t status = cublasLtCreate(&c.lt); status != CUBLAS_STATUS_SUCCESS)
     return fail("cuBLASLt does not start: %s", cublasLtGetStatusName(status));
   RONDO_TRY(allocate(&c, kWorkspaceBytes, &c.workspace));
@@ -79,13 +81,15 @@ Fault open_parts(Context& c) {
 void close(Context* c) {
   if (c == nullptr) return;
   (void)cudaSetDevice(c->device);
-  if (c->stream != nullptr) (void)cudaStreamSynchronize(c->stream);
+  for (cudaStream_t line : {c->stream, c->copies})
+    if (line != nullptr) (void)cudaStreamSynchronize(line);
   for (void* memory : {c->workspace, static_cast<void*>(c->partials), c->scratch})
     if (memory != nullptr) (void)cudaFree(memory);
   if (c->lt != nullptr) (void)cublasLtDestroy(c->lt);
-  for (cudaEvent_t event : {c->marks[0], c->marks[1], c->order})
+  for (cudaEvent_t event : {c->marks[0], c->marks[1], c->order, c->copied})
     if (event != nullptr) (void)cudaEventDestroy(event);
-  if (c->stream != nullptr) (void)cudaStreamDestroy(c->stream);
+  for (cudaStream_t line : {c->stream, c->copies})
+    if (line != nullptr) (void)cudaStreamDestroy(line);
   delete c;
 }
 
@@ -207,7 +211,11 @@ const Entries kEntries = {
     .version = kVersion, .bytes = sizeof(Entries), .device_count = device_count, .open = open,
     .close = close, .profile = profile, .wait = wait, .wait_for = wait_for, .mark = mark,
     .between_marks = between_marks, .allocate = allocate, .release = release, .copy_in = copy_in,
-    .copy_out = copy_out, .copy = copy, .fill = fill, .add = add, .scale = scale,
+    .copy_out = copy_out, .copy = copy, .fill = fill, .stream = stream, .idle = idle,
+    .allocate_host = allocate_host, .release_host = release_host,
+    .copy_out_later = copy_out_later, .wait_for_copies = wait_for_copies,
+    .after_copies = after_copies, .allocate_named = allocate_named, .open_named = open_named,
+    .close_named = close_named, .add = add, .combine = combine, .scale = scale,
     .clip_value = clip_value, .squared_norm = squared_norm, .clip_norm = clip_norm,
     .not_finite = not_finite, .to_bf16 = to_bf16, .copy_columns = copy_columns,
     .column_sums = column_sums,

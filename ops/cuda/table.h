@@ -8,6 +8,17 @@
 namespace rondo::ops::cuda {
 
 Fault allocate(Context*, std::size_t bytes, void** out);
+Fault stream(Context*, void** out);
+Fault idle(Context*, int* out);
+Fault allocate_host(Context*, std::size_t bytes, void** out);
+Fault release_host(Context*, void*);
+Fault copy_out_later(Context*, void* to, const void* from, std::size_t bytes);
+Fault wait_for_copies(Context*);
+Fault after_copies(Context*);
+Fault allocate_named(Context*, std::size_t bytes, void** out, MemoryName*);
+Fault open_named(Context*, const MemoryName*, void** out);
+Fault close_named(Context*, void*);
+Fault combine(Context*, const Combine*);
 Fault add(Context*, const float* a, const float* b, Size count, float* out);
 Fault scale(Context*, const float* a, float factor, Size count, float* out);
 Fault clip_value(Context*, const float* a, float limit, Size count, float* out);

@@ -11,7 +11,12 @@
 //   id-error                                           the next ids, whenever asked
 //   version:V                                          what ncclGetVersion says, whenever asked
 
+using FakePut = void (*)(void* stream, void (*work)(void*), void* argument);
+using FakeLook = void (*)(void* stream);   // lets some of a stream's work run
+
 extern "C" {
+// From now on streams are another library's; null: this one's again.
+void rondo_fake_streams_are(FakePut put, FakeLook look);
 void* rondo_fake_stream_open();
 void rondo_fake_stream_close(void* stream);
 void rondo_fake_stream_put(void* stream, void (*work)(void*), void* argument);

@@ -42,13 +42,13 @@ void keep_off_zero(Problem& f) {
 
 // How near any sum of a relu layer comes to 0.
 double margin(const RecurrentProblem<double>& d) {
-  const Dim hidden = d.spec.hidden, inputs = d.spec.inputs, batch = d.lengths.batch();
+  const Dim hidden = d.spec.hidden, inputs = d.spec.inputs;
   double nearest = HUGE_VAL;
   for (Dim t = 0; t < d.lengths.steps(); ++t) {
     for (Dim k = 0; k < d.lengths.count(t); ++k) {
       const Dim row = d.lengths.at(t) + k;
       const double* before = t == 0 ? d.h0.data() + d.lengths.sequence(k) * hidden
-                                    : d.y.data() + (d.lengths.before(t) - batch + k) * hidden;
+                                    : d.y.data() + (d.lengths.at(t - 1) + k) * hidden;
       for (Dim u = 0; u < hidden; ++u) {
         double sum = d.b_ih[u] + d.b_hh[u];
         if (d.spec.ids) sum += d.w_ih[u * inputs + d.ids[row]];
@@ -65,7 +65,8 @@ double margin(const RecurrentProblem<double>& d) {
 RecurrentProblem<double> widen(const RecurrentCase& c, const Problem& f, std::uint64_t seed) {
   RecurrentProblem<double> d(c, seed);
   d.w_ih = widened(f.w_ih), d.w_hh = widened(f.w_hh), d.b_ih = widened(f.b_ih);
-  d.b_hh = widened(f.b_hh), d.w_hr = widened(f.w_hr), d.h0 = widened(f.h0), d.c0 = widened(f.c0), d.dy = widened(f.dy);
+  d.b_hh = widened(f.b_hh), d.w_hr = widened(f.w_hr), d.h0 = widened(f.h0);
+  d.c0 = widened(f.c0), d.dy = widened(f.dy);
   if (!d.spec.ids) d.x = widened(f.x);
   d.dh_last = widened(f.dh_last), d.dc_last = widened(f.dc_last);
   d.ids = f.ids;
@@ -83,7 +84,8 @@ class OnGpu {
  public:
   OnGpu(Harness& h, const Problem& f, Precision precision, bool reverse = false)
       : h_(h), f_(f), w_ih(h.gpu(), f.w_ih), w_hh(h.gpu(), f.w_hh), b_ih(h.gpu(), f.b_ih),
-        b_hh(h.gpu(), f.b_hh), w_hr(h.gpu(), f.w_hr), x(h.gpu(), f.x), ids(h.gpu(), f.ids), h0(h.gpu(), f.h0),
+        b_hh(h.gpu(), f.b_hh), w_hr(h.gpu(), f.w_hr), x(h.gpu(), f.x),
+        ids(h.gpu(), f.ids), h0(h.gpu(), f.h0),
         c0(h.gpu(), f.c0), dy(h.gpu(), f.dy), dh(h.gpu(), f.dh_last), dc(h.gpu(), f.dc_last),
         h_last(h.gpu(), f.h0), c_last(h.gpu(), f.c0), dx(h.gpu(), f.x), dh0(h.gpu(), f.h0),
         dc0(h.gpu(), f.c0), g_ih(h.gpu(), f.w_ih), g_hh(h.gpu(), f.w_hh), gb_ih(h.gpu(), f.b_ih),

@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <dlfcn.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cstdlib>
 
@@ -111,6 +113,48 @@ TEST(GpuTest, WrongShapesAndUnknownCellsAreSentences) {
                "wrong arguments of a GPU op: not &a->layer == l && l->packed && b->dy != nullptr");
   api.activations_close(activations);
   api.layer_close(layer);
+}
+
+// Device memory in another process: the child opens what the parent has named, and the parent's
+// later writes are seen there; a name whose process has ended is refused.
+TEST(GpuTest, NamedMemoryIsReadByAnotherProcess) {
+  const Variable chosen("RONDO_CUDA_MODULE", RONDO_TEST_EMULATED_MODULE);
+  int pipes[2][2];
+  ASSERT_EQ(pipe(pipes[0]) | pipe(pipes[1]), 0);
+  const pid_t owner = fork();
+  if (owner == 0) {   // its exit code is what the other process read
+    const GpuOrReason found = open_gpu();
+    cuda::MemoryName name{};
+    void* memory = nullptr;
+    const float numbers[2] = {3, 4};
+    char go = 0;
+    if (found.gpu == nullptr ||
+        found.gpu->entries().allocate_named(found.gpu->context(), 8, &memory, &name) != nullptr ||
+        found.gpu->entries().copy_in(found.gpu->context(), memory, numbers, 8) != nullptr)
+      _exit(1);
+    (void)!write(pipes[0][1], &name, sizeof name);
+    (void)!read(pipes[1][0], &go, 1);
+    _exit(0);
+  }
+  const GpuOrReason found = open_gpu();
+  ASSERT_NE(found.gpu, nullptr);
+  const cuda::Entries& api = found.gpu->entries();
+  cuda::MemoryName name{};
+  ASSERT_EQ(read(pipes[0][0], &name, sizeof name), static_cast<ssize_t>(sizeof name));
+  void* memory = nullptr;
+  ASSERT_EQ(api.open_named(found.gpu->context(), &name, &memory), nullptr);
+  float numbers[2] = {0, 0};
+  EXPECT_EQ(api.copy_out(found.gpu->context(), numbers, memory, 8), nullptr);
+  EXPECT_EQ(numbers[0], 3);
+  EXPECT_EQ(numbers[1], 4);
+  EXPECT_EQ(api.close_named(found.gpu->context(), memory), nullptr);
+  EXPECT_EQ(write(pipes[1][1], "g", 1), 1);
+  int status = 0;
+  ASSERT_EQ(waitpid(owner, &status, 0), owner);
+  EXPECT_EQ(status, 0);
+  EXPECT_NE(api.open_named(found.gpu->context(), &name, &memory), nullptr);
+  for (const auto& ends : pipes)
+    for (const int end : ends) close(end);
 }
 
 }  // namespace

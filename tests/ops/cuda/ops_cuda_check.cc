@@ -45,6 +45,7 @@ int main(int argc, char** argv) {
   std::printf("%s\n", found.gpu->numeric_profile().c_str());
   gpu_check::Harness h(*found.gpu, options);
   h.attempt("flat", [&] { gpu_check::check_flat(h); });
+  h.attempt("transfer", [&] { gpu_check::check_transfer(h); });
   h.attempt("losses", [&] { gpu_check::check_losses(h); });
   h.attempt("rows", [&] { gpu_check::check_rows(h); });
   h.attempt("products", [&] { gpu_check::check_products(h); });

@@ -5,8 +5,7 @@
 //
 // Device memory is host memory (so AddressSanitizer watches every access of a kernel). A block's
 // threads are fibers that take turns at barriers and shuffles; a barrier that not all of a block's
-// threads reach ends the program. Blocks run one after another. Capture records what would run.
-// One host thread.
+// threads reach ends the program. Blocks run one after another. Streams: see streams.h.
 
 #include <cmath>
 #include <cstdint>
@@ -36,7 +35,6 @@ std::uint64_t exchange(std::uint64_t mine, int from_lane);   // all of a warp at
 unsigned ballot(bool vote);
 using Kernel = void (*)();   // only to tell kernels apart
 void run_grid(Kernel, unsigned blocks, unsigned threads, const std::function<void()>& body);
-void submit(std::function<void()> work);   // now, or into the graph being captured
 }  // namespace emulated
 
 extern dim3 gridDim, threadIdx, blockIdx;   // of the fiber that runs
@@ -63,7 +61,8 @@ using std::isnan;
 
 enum cudaError_t {
   cudaSuccess = 0, cudaErrorInvalidValue = 1, cudaErrorMemoryAllocation = 2,
-  cudaErrorInsufficientDriver = 35, cudaErrorNoDevice = 100
+  cudaErrorInsufficientDriver = 35, cudaErrorNoDevice = 100, cudaErrorNotReady = 600,
+  cudaErrorIllegalAddress = 700, cudaErrorNotSupported = 801
 };
 enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice };
 enum { cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2 };
@@ -72,6 +71,10 @@ using cudaStream_t = struct EmulatedStream*;
 using cudaEvent_t = struct EmulatedEvent*;
 using cudaGraph_t = struct EmulatedGraph*;
 using cudaGraphExec_t = struct EmulatedGraph*;
+struct cudaIpcMemHandle_t {
+  char reserved[64];
+};
+enum { cudaIpcMemLazyEnablePeerAccess = 1 };
 struct cudaDeviceProp {
   char name[256];
   int major, minor, multiProcessorCount;
@@ -92,6 +95,11 @@ cudaError_t cudaDriverGetVersion(int*);
 cudaError_t cudaRuntimeGetVersion(int*);
 cudaError_t cudaMalloc(void**, std::size_t);
 cudaError_t cudaFree(void*);
+cudaError_t cudaMallocHost(void**, std::size_t);
+cudaError_t cudaFreeHost(void*);
+cudaError_t cudaIpcGetMemHandle(cudaIpcMemHandle_t*, void*);
+cudaError_t cudaIpcOpenMemHandle(void**, cudaIpcMemHandle_t, unsigned);
+cudaError_t cudaIpcCloseMemHandle(void*);
 cudaError_t cudaMemGetInfo(std::size_t*, std::size_t*);
 cudaError_t cudaMemcpyAsync(void*, const void*, std::size_t, cudaMemcpyKind, cudaStream_t);
 cudaError_t cudaMemsetAsync(void*, int, std::size_t, cudaStream_t);
@@ -100,6 +108,7 @@ cudaError_t cudaMemset2DAsync(void*, std::size_t pitch, int, std::size_t width, 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t*, unsigned);
 cudaError_t cudaStreamDestroy(cudaStream_t);
 cudaError_t cudaStreamSynchronize(cudaStream_t);
+cudaError_t cudaStreamQuery(cudaStream_t);
 cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned);
 cudaError_t cudaStreamBeginCapture(cudaStream_t, cudaStreamCaptureMode);
 cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t*);
@@ -114,12 +123,21 @@ cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t);
 cudaError_t cudaEventSynchronize(cudaEvent_t);
 cudaError_t cudaEventElapsedTime(float*, cudaEvent_t, cudaEvent_t);
 
+namespace emulated {
+void submit(cudaStream_t, std::function<void()> work);   // or into the graph being captured
+// RONDO_EMULATED_GPU names what is odd about the device: none, old, full, small, other, no-ipc,
+// no-ipc-open.
+bool told(const char* what);
+void touch(const void* device_memory);
+cudaError_t broken();   // an error that stays, or none
+}  // namespace emulated
+
 // The arguments are copied at the launch, as on a device.
 template <class... P, class... A>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(P...),
                                A... arguments) {
   const unsigned blocks = config->gridDim.x, threads = config->blockDim.x;
-  emulated::submit([=, all = std::tuple<P...>(arguments...)] {
+  emulated::submit(config->stream, [=, all = std::tuple<P...>(arguments...)] {
     emulated::run_grid(reinterpret_cast<emulated::Kernel>(kernel), blocks, threads,
                        [&] { std::apply(kernel, all); });
   });

@@ -1,21 +1,12 @@
-// The runtime's calls and the products, on host memory.
+// The runtime's other calls and the products.
 
-#include <chrono>
-#include <cstdlib>
-#include <memory>
-#include <vector>
+#include <cstdint>
+#include <cstring>
 
 #include "cublasLt.h"
 #include "cuda_bf16.h"
 #include "cuda_runtime.h"
 
-struct EmulatedStream {};
-struct EmulatedEvent {
-  std::chrono::steady_clock::time_point at;
-};
-struct EmulatedGraph {
-  std::vector<std::function<void()>> work;
-};
 struct EmulatedLt {};
 struct EmulatedPreference {};
 struct EmulatedOperation {
@@ -28,14 +19,6 @@ struct EmulatedLayout {
 };
 
 namespace {
-std::unique_ptr<EmulatedGraph> captured;
-
-// RONDO_EMULATED_GPU names what is odd about the device: none, old, full, small, other.
-bool told(const char* what) {
-  const char* text = std::getenv("RONDO_EMULATED_GPU");
-  return text != nullptr && std::strcmp(text, what) == 0;
-}
-
 float value(const EmulatedLayout& m, const void* base, std::int64_t row, std::int64_t column) {
   const std::int64_t at = row + column * m.stride;
   if (m.type == CUDA_R_32F) return static_cast<const float*>(base)[at];
@@ -43,96 +26,44 @@ float value(const EmulatedLayout& m, const void* base, std::int64_t row, std::in
 }
 }  // namespace
 
-void emulated::submit(std::function<void()> work) {
-  if (captured != nullptr) {
-    captured->work.push_back(std::move(work));
-  } else {
-    work();
-  }
+const char* cudaGetErrorString(cudaError_t error) {
+  return error == cudaErrorNotSupported ? "operation not supported" : "emulated";
 }
-
-const char* cudaGetErrorString(cudaError_t) { return "emulated"; }
 const char* cudaGetErrorName(cudaError_t) { return "emulated"; }
 cudaError_t cudaGetLastError() { return cudaSuccess; }
 cudaError_t cudaGetDeviceCount(int* count) {
-  *count = told("none") ? 0 : 1;
+  *count = emulated::told("none") ? 0 : 1;
   return *count == 0 ? cudaErrorNoDevice : cudaSuccess;
 }
 cudaError_t cudaSetDevice(int) { return cudaSuccess; }
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int) {
-  *p = {"emulated GPU", told("old") ? 7 : 9, 0, 2};
-  if (told("other")) std::strcpy(p->name, "another emulated GPU");
+  *p = {"emulated GPU", emulated::told("old") ? 7 : 9, 0, 2};
+  if (emulated::told("other")) std::strcpy(p->name, "another emulated GPU");
   return cudaSuccess;
 }
 cudaError_t cudaDriverGetVersion(int* v) { return *v = 0, cudaSuccess; }
 cudaError_t cudaRuntimeGetVersion(int* v) { return *v = 0, cudaSuccess; }
-cudaError_t cudaMalloc(void** out, std::size_t bytes) {
-  static int made = 0;
-  constexpr int kOfAContext = 2;   // "small": what a context itself needs fits, nothing besides
-  if (told("full") || (told("small") && ++made > kOfAContext)) return cudaErrorMemoryAllocation;
-  if (posix_memalign(out, 256, bytes) != 0) return cudaErrorMemoryAllocation;
-  std::memset(*out, 0xff, bytes);   // what nobody wrote reads as NaN
-  return cudaSuccess;
-}
-cudaError_t cudaFree(void* p) { return std::free(p), cudaSuccess; }
-cudaError_t cudaMemGetInfo(std::size_t* free_bytes, std::size_t* all) {
-  *free_bytes = 0, *all = std::size_t{1} << 30;
-  return cudaSuccess;
-}
 cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t n, cudaMemcpyKind,
-                            cudaStream_t) {
-  emulated::submit([=] { std::memcpy(to, from, n); });
+                            cudaStream_t stream) {
+  emulated::submit(stream, [=] {
+    emulated::touch(from);
+    std::memcpy(to, from, n);
+  });
   return cudaSuccess;
 }
-cudaError_t cudaMemsetAsync(void* to, int byte, std::size_t n, cudaStream_t) {
-  emulated::submit([=] { std::memset(to, byte, n); });
+cudaError_t cudaMemsetAsync(void* to, int byte, std::size_t n, cudaStream_t stream) {
+  emulated::submit(stream, [=] { std::memset(to, byte, n); });
   return cudaSuccess;
 }
 cudaError_t cudaMemset2DAsync(void* to, std::size_t pitch, int byte, std::size_t width,
-                              std::size_t height, cudaStream_t) {
+                              std::size_t height, cudaStream_t stream) {
   if (width > pitch) return cudaErrorInvalidValue;
-  emulated::submit([=] {
+  emulated::submit(stream, [=] {
     for (std::size_t y = 0; y < height; ++y)
       std::memset(static_cast<char*>(to) + y * pitch, byte, width);
   });
   return cudaSuccess;
 }
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t* s, unsigned) {
-  return *s = new EmulatedStream, cudaSuccess;
-}
-cudaError_t cudaStreamDestroy(cudaStream_t s) { return delete s, cudaSuccess; }
-cudaError_t cudaStreamSynchronize(cudaStream_t) {
-  return captured == nullptr ? cudaSuccess : cudaErrorInvalidValue;   // not inside a capture
-}
-cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) { return cudaSuccess; }
-cudaError_t cudaStreamBeginCapture(cudaStream_t, cudaStreamCaptureMode) {
-  captured = std::make_unique<EmulatedGraph>();
-  return cudaSuccess;
-}
-cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t* graph) {
-  return *graph = captured.release(), cudaSuccess;
-}
-cudaError_t cudaGraphInstantiate(cudaGraphExec_t* out, cudaGraph_t graph, unsigned long long) {
-  return *out = new EmulatedGraph(*graph), cudaSuccess;
-}
-cudaError_t cudaGraphLaunch(cudaGraphExec_t graph, cudaStream_t) {
-  for (const auto& work : graph->work) emulated::submit(work);
-  return cudaSuccess;
-}
-cudaError_t cudaGraphDestroy(cudaGraph_t graph) { return delete graph, cudaSuccess; }
-cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graph) { return delete graph, cudaSuccess; }
-cudaError_t cudaEventCreate(cudaEvent_t* e) { return *e = new EmulatedEvent, cudaSuccess; }
-cudaError_t cudaEventCreateWithFlags(cudaEvent_t* e, unsigned) { return cudaEventCreate(e); }
-cudaError_t cudaEventDestroy(cudaEvent_t e) { return delete e, cudaSuccess; }
-cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t) {
-  return e->at = std::chrono::steady_clock::now(), cudaSuccess;
-}
-cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaSuccess; }
-cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t a, cudaEvent_t b) {
-  *ms = std::chrono::duration<float, std::milli>(b->at - a->at).count();
-  return cudaSuccess;
-}
-
 const char* cublasLtGetStatusName(cublasStatus_t) { return "emulated"; }
 std::size_t cublasLtGetVersion() { return 0; }
 cublasStatus_t cublasLtCreate(cublasLtHandle_t* h) {
@@ -187,7 +118,8 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t operation, 
                               const void* a, cublasLtMatrixLayout_t a_layout, const void* b,
                               cublasLtMatrixLayout_t b_layout, const void* beta, const void*,
                               cublasLtMatrixLayout_t, void* d, cublasLtMatrixLayout_t d_layout,
-                              const cublasLtMatmulAlgo_t*, void*, std::size_t, cudaStream_t) {
+                              const cublasLtMatmulAlgo_t*, void*, std::size_t,
+                              cudaStream_t stream) {
   const EmulatedLayout am = *a_layout, bm = *b_layout, dm = *d_layout;
   const bool at = operation->transposed[0] == CUBLAS_OP_T;
   const bool bt = operation->transposed[1] == CUBLAS_OP_T;
@@ -196,7 +128,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t operation, 
       (bt ? bm.columns : bm.rows) != depth)
     return CUBLAS_STATUS_INVALID_VALUE;
   const float scale = *static_cast<const float*>(alpha), keep = *static_cast<const float*>(beta);
-  emulated::submit([=] {
+  emulated::submit(stream, [=] {
     for (std::int64_t j = 0; j < dm.columns; ++j) {
       for (std::int64_t i = 0; i < dm.rows; ++i) {
         double sum = 0;

@@ -1,0 +1,97 @@
+// Memory beside the line of work: pinned host memory and copies to it on a second stream, and
+// device memory that other processes of the machine open.
+
+#include <cstring>
+
+#include <rondo/ops/cuda/device.h>
+#include <rondo/ops/cuda/table.h>
+
+namespace rondo::ops::cuda {
+
+Fault stream(Context* c, void** out) {
+  *out = c->stream;
+  return nullptr;
+}
+
+Fault idle(Context* c, int* out) {
+  RONDO_TRY(use(*c));
+  const cudaError_t error = cudaStreamQuery(c->stream);
+  *out = error == cudaSuccess ? 1 : 0;
+  return error == cudaErrorNotReady ? nullptr : check(error, "cudaStreamQuery");
+}
+
+Fault allocate_host(Context* c, std::size_t bytes, void** out) {
+  *out = nullptr;
+  RONDO_TRY(use(*c));
+  const cudaError_t error = cudaMallocHost(out, std::max<std::size_t>(bytes, 1));
+  if (error != cudaErrorMemoryAllocation) return check(error, "cudaMallocHost");
+  (void)cudaGetLastError();
+  return fail("there is no host memory that a GPU can copy to: %zu MiB are wanted", bytes >> 20);
+}
+
+Fault release_host(Context* c, void* memory) {
+  RONDO_TRY(use(*c));
+  RONDO_CUDA(cudaStreamSynchronize(c->copies));
+  RONDO_CUDA(cudaFreeHost(memory));
+  return nullptr;
+}
+
+Fault copy_out_later(Context* c, void* to, const void* from, std::size_t bytes) {
+  RONDO_TRY(use(*c));
+  RONDO_CUDA(cudaEventRecord(c->order, c->stream));
+  RONDO_CUDA(cudaStreamWaitEvent(c->copies, c->order, 0));
+  RONDO_CUDA(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, c->copies));
+  RONDO_CUDA(cudaEventRecord(c->copied, c->copies));
+  return nullptr;
+}
+
+Fault wait_for_copies(Context* c) {
+  RONDO_TRY(use(*c));
+  RONDO_CUDA(cudaStreamSynchronize(c->copies));
+  return nullptr;
+}
+
+Fault after_copies(Context* c) {
+  RONDO_TRY(use(*c));
+  RONDO_CUDA(cudaStreamWaitEvent(c->stream, c->copied, 0));
+  return nullptr;
+}
+
+namespace {
+
+// Small allocations share a piece of memory of this size, and all of it would be exported.
+constexpr std::size_t kExportBytes = std::size_t{2} << 20;
+static_assert(sizeof(cudaIpcMemHandle_t) == sizeof(MemoryName::bytes));
+
+}  // namespace
+
+Fault allocate_named(Context* c, std::size_t bytes, void** out, MemoryName* name) {
+  RONDO_TRY(allocate(c, (bytes + kExportBytes - 1) / kExportBytes * kExportBytes, out));
+  cudaIpcMemHandle_t handle{};
+  const cudaError_t error = cudaIpcGetMemHandle(&handle, *out);
+  if (error != cudaSuccess) {
+    (void)cudaFree(*out);
+    *out = nullptr;
+    return check(error, "cudaIpcGetMemHandle");
+  }
+  std::memcpy(name->bytes, &handle, sizeof handle);
+  return nullptr;
+}
+
+Fault open_named(Context* c, const MemoryName* name, void** out) {
+  *out = nullptr;
+  RONDO_TRY(use(*c));
+  cudaIpcMemHandle_t handle{};
+  std::memcpy(&handle, name->bytes, sizeof handle);
+  RONDO_CUDA(cudaIpcOpenMemHandle(out, handle, cudaIpcMemLazyEnablePeerAccess));
+  return nullptr;
+}
+
+Fault close_named(Context* c, void* memory) {
+  RONDO_TRY(use(*c));
+  RONDO_CUDA(cudaStreamSynchronize(c->stream));
+  RONDO_CUDA(cudaIpcCloseMemHandle(memory));
+  return nullptr;
+}
+
+}  // namespace rondo::ops::cuda
