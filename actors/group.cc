@@ -81,12 +81,11 @@ bool Group::start(const std::vector<StageSnapshot>& first, std::int64_t step) {
   RONDO_CHECK_EQ(first.size(), parties_.size());
   committed_step_ = step;
   for (std::size_t party = 0; party < first.size(); ++party) {
-    if (party < static_cast<std::size_t>(spec_.layout.stages)) {
-      Floats weights = first[party].parameters;
-      weights.insert(weights.end(), first[party].moments.begin(), first[party].moments.end());
-      committed_.weights.push_back(open(context_.put(weights)));
-    }
-    committed_.states.push_back(open(context_.put(first[party].states)));
+    Prepared version;
+    if (holder(party) == party)
+      version.weights = SharedFloats::lend(first[party].parameters, first[party].moments);
+    version.states = SharedFloats::lend(first[party].states);
+    committed_.push_back(open(context_.put(version)));
   }
   try {
     return restored_at_start();
@@ -139,11 +138,7 @@ Buffer Group::wait_for(const CellRef& cell) {
   }
 }
 
-Group::Sealed Group::open(const Ref<Floats>& ref) { return {ref, wait_for(ref.cell())}; }
-
-Floats Group::decode(const Sealed& sealed) const {
-  return detail::decode<Floats>(sealed.bytes, {}, &context_.session());
-}
+Group::Sealed Group::open(const Ref<Prepared>& ref) { return {ref, get(ref)}; }
 
 std::optional<double> Group::step(const Step& step) {
   const double tokens = static_cast<double>(step.segment.steps) * spec_.batch;
@@ -171,27 +166,23 @@ std::optional<double> Group::step(const Step& step) {
 // Prepared: every part of the next version is sealed and readable here.
 double Group::await(const StepEnds& ends) {
   prepared_ = {};
-  await_updates(ends);
-  for (const Ref<Floats>& ref : ends.weights) prepared_.weights.push_back(open(ref));
-  for (const Ref<Floats>& ref : ends.states) prepared_.states.push_back(open(ref));
-  std::vector<double> losses;
-  for (const Ref<double>& ref : ends.losses) losses.push_back(get(ref));
+  std::optional<Error> failed;
+  for (const Ref<Prepared>& ref : ends.updates) {
+    prepared_.push_back(open(ref));
+    const SumOutcome& sum = prepared_.back().value.sum;
+    if (sum.end == SumEnd::kLost) failed.emplace(ErrorCode::kObjectLost, sum.why);
+    if (sum.end == SumEnd::kGivenUp && !failed) failed.emplace(ErrorCode::kCancelled, sum.why);
+  }
+  if (failed) throw *failed;
+  std::vector<double> losses;   // by replica
+  const auto depth = static_cast<std::size_t>(spec_.layout.stages);
+  for (std::size_t last = depth - 1; last < prepared_.size(); last += depth)
+    losses.push_back(prepared_[last].value.loss);
   return ops::tree_sum(losses);
 }
 
-void Group::await_updates(const StepEnds& ends) {
-  std::optional<Error> failed;
-  for (const Ref<SumOutcome>& ref : ends.updates) {
-    const SumOutcome outcome = get(ref);
-    if (outcome.end == SumEnd::kLost) failed.emplace(ErrorCode::kObjectLost, outcome.why);
-    if (outcome.end == SumEnd::kGivenUp && !failed)
-      failed.emplace(ErrorCode::kCancelled, outcome.why);
-  }
-  if (failed) throw *failed;
-}
-
 void Group::look_for_deaths() {
-  for (const Ref<SumOutcome>& ref : awaited_->updates) static_cast<void>(context_.try_get(ref));
+  for (const Ref<Prepared>& ref : awaited_->updates) static_cast<void>(context_.try_get(ref));
 }
 
 // Who sums over ZeroMQ and waits for one that has died does not see it.
@@ -217,7 +208,7 @@ void Group::end_sums(const StepEnds& ends) {
 Error Group::root_of(const StepEnds& ends, const Error& error) const {
   try {
     for (const Ref<Floats>& ref : ends.passes) static_cast<void>(context_.try_get(ref));
-    for (const Ref<SumOutcome>& ref : ends.updates) static_cast<void>(context_.try_get(ref));
+    for (const Ref<Prepared>& ref : ends.updates) static_cast<void>(context_.try_get(ref));
   } catch (const Error& first) {
     return first;
   }
@@ -225,7 +216,7 @@ Error Group::root_of(const StepEnds& ends, const Error& error) const {
 }
 
 void Group::commit() {
-  RONDO_CHECK_EQ(prepared_.states.size(), parties_.size());
+  RONDO_CHECK_EQ(prepared_.size(), parties_.size());
   committed_ = std::exchange(prepared_, {});
   committed_step_ = turn_.step;
   failures_ = 0;
@@ -267,17 +258,14 @@ double Group::validate_once(const std::vector<Segment>& segments) {
 
 std::vector<StageSnapshot> Group::committed() const {
   std::vector<StageSnapshot> all;
-  const auto depth = static_cast<std::size_t>(spec_.layout.stages);
   for (std::size_t party = 0; party < parties_.size(); ++party) {
-    StageSnapshot snapshot;
-    const std::size_t stage = party % depth;
-    const auto count = static_cast<std::ptrdiff_t>(parameter_count(
-        spec_.model, layers_of(spec_.layout, spec_.model.layers, static_cast<int>(stage))));
-    const Floats weights = decode(committed_.weights[stage]);
-    snapshot.parameters.assign(weights.begin(), weights.begin() + count);
-    snapshot.moments.assign(weights.begin() + count, weights.end());
-    snapshot.states = decode(committed_.states[party]);
-    all.push_back(std::move(snapshot));
+    const std::size_t count = parameter_count(
+        spec_.model,
+        layers_of(spec_.layout, spec_.model.layers, static_cast<int>(holder(party))));
+    const std::span<const float> weights = committed_[holder(party)].value.weights.view();
+    all.push_back(StageView{weights.first(count), weights.subspan(count),
+                            committed_[party].value.states.view()}
+                      .copy());
   }
   return all;
 }
@@ -392,13 +380,10 @@ bool Group::bear_again(std::size_t party) {
 // A newborn's version, put anew into the store of this process's node: wherever the worker lived
 // that sealed it first, its node may be gone, and nobody need wait to learn that.
 void Group::seal_again(const std::vector<std::size_t>& parties) {
-  std::set<std::size_t> stages;
-  for (const std::size_t party : parties) {
-    stages.insert(party % static_cast<std::size_t>(spec_.layout.stages));
-    committed_.states[party] = open(context_.put(decode(committed_.states[party])));
-  }
-  for (const std::size_t stage : stages)
-    committed_.weights[stage] = open(context_.put(decode(committed_.weights[stage])));
+  std::set<std::size_t> again;
+  for (const std::size_t party : parties) again.insert({party, holder(party)});
+  for (const std::size_t party : again)
+    committed_[party] = open(context_.put(committed_[party].value));
 }
 
 // Gives the newborn the committed version, and tells everybody else to go back to it.
@@ -457,9 +442,8 @@ Ref<void> Group::restore(std::size_t at) {
     say("chaos: " + party.name + " is to die in phase: " + std::string(to_string(phase)));
     static_cast<void>(party.bound.call(&StageActor::doom, phase, chaos->kills_nodes()));
   }
-  const std::size_t stage = at % static_cast<std::size_t>(spec_.layout.stages);
   return party.bound.call(&StageActor::restore, incarnation_, committed_step_,
-                          committed_.weights[stage].ref, committed_.states[at].ref);
+                          committed_[holder(at)].ref, committed_[at].ref);
 }
 
 }  // namespace rondo::actors

@@ -68,26 +68,23 @@ class Group {
   // What the stages' bits depend on besides the run; of GPUs that differ: of each.
   [[nodiscard]] const std::string& profile() const { return profile_; }
   // What is in force. Needs no actor. Requires: has_version().
-  [[nodiscard]] bool has_version() const { return committed_.states.size() == parties_.size(); }
+  [[nodiscard]] bool has_version() const { return committed_.size() == parties_.size(); }
   [[nodiscard]] std::vector<StageSnapshot> committed() const;
   // Options::record: what each stage did in the step that was committed last (by replica, then by
   // stage). Of one that has died meanwhile: nothing.
   std::vector<std::vector<StageSpan>> take_spans();
 
  private:
-  // A version's part, sealed: the object, and its bytes as this process reads them.
+  // A party's part of a version, sealed: the object, and what this process reads of it.
   struct Sealed {
-    Ref<Floats> ref;
-    Buffer bytes;
+    Ref<Prepared> ref;
+    Prepared value;
   };
-  struct Version {
-    std::vector<Sealed> weights;  // by stage
-    std::vector<Sealed> states;   // by party
-  };
+  using Version = std::vector<Sealed>;   // by party
 
   [[nodiscard]] StepPlan plan() const { return {spec_, streams_, parties_}; }
   [[nodiscard]] bool is_stopped() const { return stop_.load() != 0; }
-  [[nodiscard]] Sealed open(const Ref<Floats>& ref);
+  [[nodiscard]] Sealed open(const Ref<Prepared>& ref);
   // The value; throws Stopped when `stop` has been raised for a while and it is still not there.
   Buffer wait_for(const CellRef& cell);
   template <class T>
@@ -95,10 +92,12 @@ class Group {
     static_cast<void>(wait_for(ref.cell()));
     return context_.get(ref);
   }
-  [[nodiscard]] Floats decode(const Sealed& sealed) const;
+  // Of the first replica, who holds the weights for all.
+  [[nodiscard]] std::size_t holder(std::size_t party) const {
+    return party % static_cast<std::size_t>(spec_.layout.stages);
+  }
   void plan_kills(std::int64_t step);
   double await(const StepEnds& ends);
-  void await_updates(const StepEnds& ends);
   // Throws when a replica has died of whose end the others may not hear by themselves.
   void look_for_deaths();
   double validate_once(const std::vector<Segment>& segments);

@@ -93,13 +93,15 @@ void StageActor::need(bool done, const char* what) const {
                 "step " + std::to_string(step_) + " cannot go on: " + what + " did not happen");
 }
 
-void StageActor::restore(std::uint64_t group, std::int64_t step, View weights, View states) {
+void StageActor::restore(std::uint64_t group, std::int64_t step, const Prepared& first,
+                         const Prepared& own) {
   strike(Phase::kRestore);
   leave_sum();
   if (!stage_) throw Error(ErrorCode::kTaskFailed, unusable_);
+  const View weights = first.weights.view();
   const std::size_t parameters = stage_->current().parameters.size();
   const std::size_t cut = std::min(parameters, weights.size());
-  const StageView version{weights.first(cut), weights.subspan(cut), states};
+  const StageView version{weights.first(cut), weights.subspan(cut), own.states.view()};
   if (!stage_->fits(version))
     throw Error(ErrorCode::kInvalid, "a snapshot of another shape cannot be restored");
   stage_->restore(version);
@@ -229,31 +231,21 @@ SumOutcome StageActor::apply(const Turn& turn, double lr) {
     strike(Phase::kOptimiser);
   }
   stage_->apply(sum, lr, static_cast<std::uint64_t>(turn.step));
-  prepared_ = true;
   return {};
 }
 
-StageActor::Floats StageActor::weights(const Turn& turn) {
-  enter(turn, Phase::kPrepare);
-  need(prepared_, "the optimiser's step");
-  const StageView next = stage_->prepared();
-  Floats sealed;
-  sealed.reserve(next.parameters.size() + next.moments.size());
-  sealed.insert(sealed.end(), next.parameters.begin(), next.parameters.end());
-  sealed.insert(sealed.end(), next.moments.begin(), next.moments.end());
-  return sealed;
-}
-
-StageActor::Floats StageActor::states(const Turn& turn) {
-  enter(turn, Phase::kPrepare);
-  need(prepared_, "the optimiser's step");
-  return copy(stage_->prepared().states);
-}
-
-double StageActor::loss(const Turn& turn) {
-  enter(turn, Phase::kPrepare);
-  need(prepared_, "the optimiser's step");
-  return loss_;
+Prepared StageActor::update(const Turn& turn, double lr) {
+  Prepared next;
+  next.sum = apply(turn, lr);
+  if (next.sum.end != SumEnd::kDone) return next;
+  prepared_ = true;
+  strike(Phase::kPrepare);
+  const StageView version = stage_->prepared();
+  if (stage_->spec().replica == 0)
+    next.weights = SharedFloats::lend(version.parameters, version.moments);
+  next.states = SharedFloats::lend(version.states);
+  next.loss = loss_;
+  return next;
 }
 
 void StageActor::commit(const Turn& turn) {
@@ -302,10 +294,7 @@ void register_stage_actor(Registry& registry) {
       .method("learn", &StageActor::learn)
       .method("learn_on", &StageActor::learn_on)
       .method("backward", &StageActor::backward)
-      .method("apply", &StageActor::apply)
-      .method("weights", &StageActor::weights)
-      .method("states", &StageActor::states)
-      .method("loss", &StageActor::loss)
+      .method("update", &StageActor::update)
       .method("commit", &StageActor::commit)
       .method("infer", &StageActor::infer)
       .method("infer_on", &StageActor::infer_on)

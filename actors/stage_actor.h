@@ -7,6 +7,7 @@
 #include <vector>
 
 #include <rondo/actors/gradient_sum.h>
+#include <rondo/actors/shared_floats.h>
 #include <rondo/actors/stage.h>
 #include <rondo/actors/timeline.h>
 #include <rondo/registry.h>
@@ -34,6 +35,14 @@ struct Turn {
   double scale = 0;          // 1 / tokens of the whole batch
 };
 
+// What a stage's update ends in.
+struct Prepared {
+  SumOutcome sum;         // unless it is done, nothing was prepared
+  double loss = 0;        // last stage: the sum over this slice's tokens
+  SharedFloats weights;   // first replica: parameters, then moments; all replicas have the same
+  SharedFloats states;
+};
+
 // Where a planned kill strikes (rondo train --chaos): the worker ends itself by SIGKILL when it
 // next gets there.
 enum class Phase : unsigned char {
@@ -51,8 +60,10 @@ class StageActor {
   StageActor(const StageSpec& spec, int threads);
 
   // --- the group ---
-  // Takes the committed version over from its sealed snapshot; `step` is the one it belongs to.
-  void restore(std::uint64_t group, std::int64_t step, View weights, View states);
+  // Takes the committed version over: weights from the first replica's, states from its own;
+  // `step` is the one it belongs to.
+  void restore(std::uint64_t group, std::int64_t step, const Prepared& first,
+               const Prepared& own);
   // Drops an unfinished step. `committed`: the last step that was decided; a prepared one of that
   // number comes into force.
   void roll_back(std::uint64_t group, std::int64_t committed);
@@ -67,13 +78,10 @@ class StageActor {
   Floats learn(const Turn& turn, int microbatch, const Feed& inputs, const Feed& targets);
   Floats learn_on(const Turn& turn, int microbatch, View activations, const Feed& targets);
   Floats backward(const Turn& turn, int microbatch, View dy);
-  // Builds the next version from the gradient summed over the replicas. Every living replica is
-  // called, whatever failed before: the others wait for its sum, or for the word that it gives up.
-  SumOutcome apply(const Turn& turn, double lr);
-  // Seals what apply built.
-  Floats weights(const Turn& turn);  // parameters, then moments
-  Floats states(const Turn& turn);
-  double loss(const Turn& turn);  // last stage: sum over this slice's tokens
+  // Builds the next version from the gradient summed over the replicas, and seals it. Every living
+  // replica is called, whatever failed before: the others wait for its sum, or for the word that it
+  // gives up.
+  Prepared update(const Turn& turn, double lr);
   void commit(const Turn& turn);
 
   // --- validation ---
@@ -100,6 +108,7 @@ class StageActor {
   void write_down(const Turn& turn, SpanKind kind, int microbatch, std::int64_t began_ns);
   void strike(Phase phase);
   void need(bool done, const char* what) const;
+  SumOutcome apply(const Turn& turn, double lr);
   void leave_sum();
   Floats learn_from(const Turn& turn, int microbatch, const Stage::Input& input,
                     const Feed& targets);

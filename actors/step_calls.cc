@@ -110,13 +110,7 @@ StepEnds submit_step(const StepPlan& plan, const Turn& turn, const Segment& segm
   for (int replica = 0; replica < layout.replicas; ++replica)
     SliceCalls(plan, turn, segment, replica).submit(ends.passes);
   for (const Party& party : plan.parties)
-    ends.updates.push_back(party.bound.call(&StageActor::apply, turn, lr));
-  for (int stage = 0; stage < layout.stages; ++stage)
-    ends.weights.push_back(plan.at(0, stage).call(&StageActor::weights, turn));
-  for (const Party& party : plan.parties)
-    ends.states.push_back(party.bound.call(&StageActor::states, turn));
-  for (int replica = 0; replica < layout.replicas; ++replica)
-    ends.losses.push_back(plan.at(replica, layout.stages - 1).call(&StageActor::loss, turn));
+    ends.updates.push_back(party.bound.call(&StageActor::update, turn, lr));
   return ends;
 }
 

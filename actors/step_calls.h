@@ -36,14 +36,11 @@ struct StepPlan {
   }
 };
 
-// What a step ends in: the next version of everything, sealed, and the losses of the slices; and
-// before them the calls whose failure only shows in what comes after, by its echo.
+// What a step ends in: the next version of everything, sealed; and before it the calls whose
+// failure only shows in what comes after, by its echo.
 struct StepEnds {
   std::vector<Ref<Floats>> passes;   // the first stages' backwards: empty values
-  std::vector<Ref<SumOutcome>> updates;   // by party: the sum's and the optimiser's
-  std::vector<Ref<Floats>> weights;  // by stage, from replica 0: all replicas hold the same bits
-  std::vector<Ref<Floats>> states;   // by party
-  std::vector<Ref<double>> losses;   // by replica
+  std::vector<Ref<Prepared>> updates;   // by party
 };
 
 [[nodiscard]] StepEnds submit_step(const StepPlan& plan, const Turn& turn, const Segment& segment,
