@@ -53,7 +53,7 @@ CpuStage::CpuStage(const StageSpec& spec, const ops::Executor& executor)
   if (is_last())
     head_ = std::make_unique<ops::LinearLayer<float>>(output_width(model), model.outputs,
                                                       executor);
-  slots_.resize(slot_count());
+  slots_.resize(slot_count() * 2);
   infer_states_.resize(state_count());
   send_gradient({});
   clipped_.resize(parameter_count());
@@ -78,8 +78,15 @@ void CpuStage::pack() {
   packed_ = true;
 }
 
+// Where microbatches are not all of a size, the smaller ones have slots of their own, so that none
+// is made anew in every step.
+std::unique_ptr<CpuStage::Slot>& CpuStage::place(int microbatch) {
+  const std::size_t index = static_cast<std::size_t>(microbatch) % slot_count();
+  return slots_[rows(microbatch) == rows(0) ? index : index + slot_count()];
+}
+
 CpuStage::Slot& CpuStage::slot(int microbatch, int steps) {
-  auto& held = slots_[static_cast<std::size_t>(microbatch) % slots_.size()];
+  auto& held = place(microbatch);
   const ops::SequenceShape shape{steps, rows(microbatch)};
   if (held && held->shape.steps == shape.steps && held->shape.batch == shape.batch) return *held;
   const ModelSpec& model = spec().run.model;
@@ -210,11 +217,11 @@ double CpuStage::loss_of(Slot& slot, const Feed& targets, double scale) {
 }
 
 double CpuStage::loss(int microbatch, const Feed& targets, double scale) {
-  return loss_of(*slots_[static_cast<std::size_t>(microbatch) % slots_.size()], targets, scale);
+  return loss_of(*place(microbatch), targets, scale);
 }
 
 std::span<const float> CpuStage::backward(int microbatch, std::span<const float> dy) {
-  Slot& at = *slots_[static_cast<std::size_t>(microbatch) % slots_.size()];
+  Slot& at = *place(microbatch);
   const ops::GradientMode mode =
       gradient_written_ ? ops::GradientMode::kAdd : ops::GradientMode::kWrite;
   gradient_written_ = true;

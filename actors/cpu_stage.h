@@ -40,6 +40,7 @@ class CpuStage final : public Stage {
  private:
   struct Slot;   // what a microbatch in flight keeps between forward and backward
 
+  std::unique_ptr<Slot>& place(int microbatch);
   Slot& slot(int microbatch, int steps);
   void pack();
   ops::RecurrentState<float> state_at(std::vector<float>& states, int microbatch, int layer) const;

@@ -28,6 +28,7 @@ void dropout(const Executor& executor, const DropoutOptions& options, In<T> x, V
                             .step = key.step, .tensor = key.tensor}};
   run.threshold = static_cast<std::uint32_t>(std::ceil(options.probability * 0x1p24));
   run.scale = static_cast<T>(1 / (1 - options.probability));
+  run.stream = x.data() != y.data() && is_streamed(y.data(), y.count(), features);
   constexpr Dim kRows = 64;
   executor.run(static_cast<int>((rows + kRows - 1) / kRows), [&](int part) {
     DropoutRun<T> mine = run;
@@ -39,6 +40,7 @@ void dropout(const Executor& executor, const DropoutOptions& options, In<T> x, V
       mine.y = y.data() + row * features;
       kernels<T>().dropout(mine);
     }
+    kernels<T>().fence();
   });
 }
 

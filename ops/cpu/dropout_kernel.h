@@ -1,122 +1,188 @@
 #pragma once
 
-// A row of dropout, sixteen Philox blocks of four numbers at a time. Integer arithmetic, so all
-// instruction sets agree by nature. Blocks are dealt to lanes so that four unpackings put the
-// numbers in the order of the elements: in registers of Q groups of four lanes, lane 4q + k holds
-// block Q·k + q.
+// A row of dropout, some Philox blocks of four numbers at a time. Integer arithmetic, so all
+// instruction sets agree by nature.
+//
+// Every 64-bit lane runs one block: the low halves of four registers hold its four numbers, the
+// high halves what is left of a product and counts for nothing, since a product reads low halves.
+// Only the first number of a block's counter differs between the blocks of a row, so half of the
+// first two rounds is the same for all and is done once a row.
 
 #include <rondo/ops/cpu/kernel_table.h>
 #include <rondo/ops/cpu/vec.h>
 
 namespace rondo::ops::RONDO_OPS_ISA {
 
+inline constexpr unsigned kPhiloxA = 0xD2511F53U, kPhiloxB = 0xCD9E8D57U;
+inline constexpr unsigned kPhiloxKeyA = 0x9E3779B9U, kPhiloxKeyB = 0xBB67AE85U;
+
 #if defined(__AVX512F__) || defined(__AVX2__)
 #if defined(__AVX512F__)
-struct Words {
-  static constexpr int kCount = 16;
+struct Blocks {
+  static constexpr int kCount = 8;
   __m512i v;
-  static Words all(unsigned x) { return {_mm512_set1_epi32(static_cast<int>(x))}; }
-  static Words blocks() {
-    return {_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15)};
+  static Blocks all(unsigned x) { return {_mm512_set1_epi64(x)}; }
+  // Lane 2l holds block l, lane 2l + 1 block 4 + l: store() then finds them in order.
+  static Blocks numbers() { return {_mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7)}; }
+  friend Blocks operator+(Blocks x, Blocks y) { return {_mm512_add_epi64(x.v, y.v)}; }
+  friend Blocks product(Blocks x, unsigned by) { return {_mm512_mul_epu32(x.v, all(by).v)}; }
+  friend Blocks high(Blocks x) { return {_mm512_srli_epi64(x.v, 32)}; }
+  friend Blocks xor3(Blocks x, Blocks y, Blocks z) {
+    return {_mm512_ternarylogic_epi64(x.v, y.v, z.v, 0x96)};
   }
-  void store(unsigned* p) const { _mm512_storeu_si512(p, v); }
-  friend Words operator+(Words x, Words y) { return {_mm512_add_epi32(x.v, y.v)}; }
-  friend Words operator^(Words x, Words y) { return {_mm512_xor_si512(x.v, y.v)}; }
-  friend Words low_pairs(Words x, Words y) { return {_mm512_unpacklo_epi32(x.v, y.v)}; }
-  friend Words high_pairs(Words x, Words y) { return {_mm512_unpackhi_epi32(x.v, y.v)}; }
-  friend Words low_fours(Words x, Words y) { return {_mm512_unpacklo_epi64(x.v, y.v)}; }
-  friend Words high_fours(Words x, Words y) { return {_mm512_unpackhi_epi64(x.v, y.v)}; }
-  void multiply(unsigned by, Words& high, Words& low) const {
-    const __m512i m = _mm512_set1_epi32(static_cast<int>(by));
-    const __m512i even = _mm512_mul_epu32(v, m);
-    const __m512i odd = _mm512_mul_epu32(_mm512_srli_epi64(v, 32), m);
-    low.v = _mm512_mask_blend_epi32(0xAAAA, even, _mm512_slli_epi64(odd, 32));
-    high.v = _mm512_mask_blend_epi32(0xAAAA, _mm512_srli_epi64(even, 32), odd);
+};
+
+// Sixteen numbers each, in the order of the elements.
+struct Draws {
+  static constexpr int kCount = 32;
+  __m512i first, second;
+  Draws() = default;
+  Draws(Blocks x0, Blocks x1, Blocks x2, Blocks x3) {
+    const __m512i a = _mm512_mask_blend_epi32(0xAAAA, x0.v, _mm512_slli_epi64(x1.v, 32));
+    const __m512i b = _mm512_mask_blend_epi32(0xAAAA, x2.v, _mm512_slli_epi64(x3.v, 32));
+    first = _mm512_unpacklo_epi64(a, b);
+    second = _mm512_unpackhi_epi64(a, b);
+  }
+  static Float16 keep(__m512i bits, unsigned threshold, Float16 x) {
+    const __m512i limit = _mm512_set1_epi32(static_cast<int>(threshold));
+    const __mmask16 kept = _mm512_cmpge_epu32_mask(_mm512_srli_epi32(bits, 8), limit);
+    return {_mm512_maskz_mov_ps(kept, x.v)};
+  }
+  template <bool kStream>
+  void drop(const float* x, float* y, unsigned threshold, Float16 scale) const {
+    put<kStream>(keep(first, threshold, Float16::load(x) * scale), y, kLanes);
+    put<kStream>(keep(second, threshold, Float16::load(x + 16) * scale), y + 16, kLanes);
   }
 };
 #else
-struct Words {
-  static constexpr int kCount = 8;
+struct Blocks {
+  static constexpr int kCount = 4;
   __m256i v;
-  static Words all(unsigned x) { return {_mm256_set1_epi32(static_cast<int>(x))}; }
-  static Words blocks() { return {_mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7)}; }
-  void store(unsigned* p) const { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v); }
-  friend Words operator+(Words x, Words y) { return {_mm256_add_epi32(x.v, y.v)}; }
-  friend Words operator^(Words x, Words y) { return {_mm256_xor_si256(x.v, y.v)}; }
-  friend Words low_pairs(Words x, Words y) { return {_mm256_unpacklo_epi32(x.v, y.v)}; }
-  friend Words high_pairs(Words x, Words y) { return {_mm256_unpackhi_epi32(x.v, y.v)}; }
-  friend Words low_fours(Words x, Words y) { return {_mm256_unpacklo_epi64(x.v, y.v)}; }
-  friend Words high_fours(Words x, Words y) { return {_mm256_unpackhi_epi64(x.v, y.v)}; }
-  void multiply(unsigned by, Words& high, Words& low) const {
-    const __m256i m = _mm256_set1_epi32(static_cast<int>(by));
-    const __m256i even = _mm256_mul_epu32(v, m);
-    const __m256i odd = _mm256_mul_epu32(_mm256_srli_epi64(v, 32), m);
-    low.v = _mm256_blend_epi32(even, _mm256_slli_epi64(odd, 32), 0xAA);
-    high.v = _mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xAA);
+  static Blocks all(unsigned x) { return {_mm256_set1_epi64x(x)}; }
+  static Blocks numbers() { return {_mm256_setr_epi64x(0, 2, 1, 3)}; }
+  friend Blocks operator+(Blocks x, Blocks y) { return {_mm256_add_epi64(x.v, y.v)}; }
+  friend Blocks product(Blocks x, unsigned by) { return {_mm256_mul_epu32(x.v, all(by).v)}; }
+  friend Blocks high(Blocks x) { return {_mm256_srli_epi64(x.v, 32)}; }
+  friend Blocks xor3(Blocks x, Blocks y, Blocks z) {
+    return {_mm256_xor_si256(_mm256_xor_si256(x.v, y.v), z.v)};
+  }
+};
+
+struct Draws {
+  static constexpr int kCount = 16;
+  __m256i first, second;   // eight numbers each
+  Draws() = default;
+  Draws(Blocks x0, Blocks x1, Blocks x2, Blocks x3) {
+    const __m256i a = _mm256_blend_epi32(x0.v, _mm256_slli_epi64(x1.v, 32), 0xAA);
+    const __m256i b = _mm256_blend_epi32(x2.v, _mm256_slli_epi64(x3.v, 32), 0xAA);
+    first = _mm256_unpacklo_epi64(a, b);
+    second = _mm256_unpackhi_epi64(a, b);
+  }
+  static __m256 keep(__m256i bits, unsigned threshold, __m256 x) {
+    const __m256i limit = _mm256_set1_epi32(static_cast<int>(threshold) - 1);
+    const __m256i kept = _mm256_cmpgt_epi32(_mm256_srli_epi32(bits, 8), limit);
+    return _mm256_and_ps(_mm256_castsi256_ps(kept), x);
+  }
+  template <bool kStream>
+  void drop(const float* x, float* y, unsigned threshold, Float16 scale) const {
+    const Float16 all = Float16::load(x) * scale;
+    put<kStream>(Float16{keep(first, threshold, all.lo), keep(second, threshold, all.hi)}, y,
+                 kLanes);
   }
 };
 #endif
 
-// Writes 4·Words::kCount numbers, from block `first` on, in the order of the elements.
-inline void philox_words(const DropoutKey& key, unsigned first, unsigned* to) {
-  Words x0 = Words::all(first) + Words::blocks(), x1 = Words::all(key.tensor);
-  Words x2 = Words::all(key.sample), x3 = Words::all(key.step);
-  unsigned k0 = key.seed_low, k1 = key.seed_high;
-  for (int round = 0; round < 10; ++round, k0 += 0x9E3779B9U, k1 += 0xBB67AE85U) {
-    Words p_high, p_low, q_high, q_low;
-    x0.multiply(0xD2511F53U, p_high, p_low);
-    x2.multiply(0xCD9E8D57U, q_high, q_low);
-    x0 = q_high ^ x1 ^ Words::all(k0);
-    x1 = q_low;
-    x2 = p_high ^ x3 ^ Words::all(k1);
-    x3 = p_low;
+struct PhiloxRow {
+  explicit PhiloxRow(const DropoutKey& k) : seed_low(k.seed_low), seed_high(k.seed_high) {
+    const unsigned long long q = static_cast<unsigned long long>(kPhiloxB) * k.sample;
+    const unsigned x0 = static_cast<unsigned>(q >> 32) ^ k.tensor ^ seed_low;
+    const unsigned long long p = static_cast<unsigned long long>(kPhiloxA) * x0;
+    first_high = k.step ^ seed_high;
+    second_low = static_cast<unsigned>(q) ^ (seed_low + kPhiloxKeyA);
+    second_high = static_cast<unsigned>(p >> 32) ^ (seed_high + kPhiloxKeyB);
+    second_rest = static_cast<unsigned>(p);
   }
-  const Words a = low_pairs(x0, x1), b = low_pairs(x2, x3);
-  const Words c = high_pairs(x0, x1), d = high_pairs(x2, x3);
-  low_fours(a, b).store(to);
-  high_fours(a, b).store(to + Words::kCount);
-  low_fours(c, d).store(to + 2 * Words::kCount);
-  high_fours(c, d).store(to + 3 * Words::kCount);
+  // kTogether registers side by side: a block is one long chain of products.
+  static constexpr int kTogether = 2;
+  void draw(unsigned first, Draws (&to)[kTogether]) const {
+    Blocks x0[kTogether], x1[kTogether], x2[kTogether], x3[kTogether];
+    const Blocks none = Blocks::all(0);
+    for (int g = 0; g < kTogether; ++g) {
+      const Blocks number = Blocks::all(first + static_cast<unsigned>(g * Blocks::kCount));
+      const Blocks p = product(number + Blocks::numbers(), kPhiloxA);
+      const Blocks q = product(xor3(high(p), Blocks::all(first_high), none), kPhiloxB);
+      x0[g] = xor3(high(q), Blocks::all(second_low), none);
+      x1[g] = q;
+      x2[g] = xor3(p, Blocks::all(second_high), none);
+      x3[g] = Blocks::all(second_rest);
+    }
+    unsigned k0 = seed_low + 2 * kPhiloxKeyA, k1 = seed_high + 2 * kPhiloxKeyB;
+    for (int round = 2; round < 10; ++round, k0 += kPhiloxKeyA, k1 += kPhiloxKeyB) {
+      for (int g = 0; g < kTogether; ++g) {
+        const Blocks p = product(x0[g], kPhiloxA), q = product(x2[g], kPhiloxB);
+        x0[g] = xor3(high(q), x1[g], Blocks::all(k0));
+        x1[g] = q;
+        x2[g] = xor3(high(p), x3[g], Blocks::all(k1));
+        x3[g] = p;
+      }
+    }
+    for (int g = 0; g < kTogether; ++g) to[g] = Draws(x0[g], x1[g], x2[g], x3[g]);
+  }
+  unsigned seed_low, seed_high, first_high, second_low, second_high, second_rest;
+};
+
+template <class V, bool kStream>
+[[gnu::flatten]] void dropout_row(const DropoutRun<float>& run) {
+  const DropoutRun<float> s = run;
+  const PhiloxRow row(s.key);
+  const V scale = V::all(s.scale);
+  constexpr long kGroup = Draws::kCount, kStep = kGroup * PhiloxRow::kTogether;
+  for (long i = 0; i < s.count; i += kStep) {
+    Draws draws[PhiloxRow::kTogether];
+    row.draw(s.first_block + static_cast<unsigned>(i / 4), draws);
+    if (s.count - i >= kStep) {
+      for (long g = 0; g < kStep; g += kGroup)
+        draws[g / kGroup].template drop<kStream>(s.x + i + g, s.y + i + g, s.threshold, scale);
+      continue;
+    }
+    float x[kStep] = {}, y[kStep];
+    for (long e = i; e < s.count; ++e) x[e - i] = s.x[e];
+    for (long g = 0; g < kStep; g += kGroup)
+      draws[g / kGroup].template drop<false>(x + g, y + g, s.threshold, scale);
+    for (long e = i; e < s.count; ++e) s.y[e] = y[e - i];
+  }
 }
-inline constexpr int kPhiloxWords = 4 * Words::kCount;
 #else
-inline constexpr int kPhiloxWords = 4;
-inline void philox_words(const DropoutKey& key, unsigned first, unsigned* x) {
+inline void philox_block(const DropoutKey& key, unsigned first, unsigned* x) {
   x[0] = first, x[1] = key.tensor, x[2] = key.sample, x[3] = key.step;
   unsigned k0 = key.seed_low, k1 = key.seed_high;
-  for (int round = 0; round < 10; ++round, k0 += 0x9E3779B9U, k1 += 0xBB67AE85U) {
-    const unsigned long long p = 0xD2511F53ULL * x[0], q = 0xCD9E8D57ULL * x[2];
+  for (int round = 0; round < 10; ++round, k0 += kPhiloxKeyA, k1 += kPhiloxKeyB) {
+    const unsigned long long p = static_cast<unsigned long long>(kPhiloxA) * x[0];
+    const unsigned long long q = static_cast<unsigned long long>(kPhiloxB) * x[2];
     x[0] = static_cast<unsigned>(q >> 32) ^ x[1] ^ k0;
     x[1] = static_cast<unsigned>(q);
     x[2] = static_cast<unsigned>(p >> 32) ^ x[3] ^ k1;
     x[3] = static_cast<unsigned>(p);
   }
 }
+
+template <class V, bool kStream>
+void dropout_row(const DropoutRun<typename V::T>& s) {
+  using T = typename V::T;
+  for (long i = 0; i < s.count; i += 4) {
+    unsigned bits[4];
+    philox_block(s.key, s.first_block + static_cast<unsigned>(i / 4), bits);
+    for (long e = i; e < s.count && e < i + 4; ++e) {   // a dropped infinity is 0, not NaN
+      const T value = s.x[e] * s.scale;
+      s.y[e] = (bits[e - i] >> 8) >= s.threshold ? value : T(0);
+    }
+  }
+}
 #endif
 
 template <class V>
 void dropout(const DropoutRun<typename V::T>& s) {
-  using T = typename V::T;
-  constexpr long kGroup = 64;
-  for (long i = 0; i < s.count; i += kGroup) {
-    unsigned bits[kGroup];
-    for (int w = 0; w < kGroup; w += kPhiloxWords)
-      philox_words(s.key, s.first_block + static_cast<unsigned>((i + w) / 4), bits + w);
-    T x[kGroup], y[kGroup];
-    const long n = s.count - i < kGroup ? s.count - i : kGroup;
-    const T* from = s.x + i;
-    if (n < kGroup) {
-      for (long e = 0; e < kGroup; ++e) x[e] = e < n ? from[e] : T(0);
-      from = x;
-    }
-    T* to = n < kGroup ? y : s.y + i;
-    for (long e = 0; e < kGroup; ++e) {   // a dropped infinity is 0, not NaN
-      const T value = from[e] * s.scale;
-      to[e] = (bits[e] >> 8) >= s.threshold ? value : T(0);
-    }
-    if (n < kGroup)
-      for (long e = 0; e < n; ++e) s.y[i + e] = y[e];
-  }
+  s.stream ? dropout_row<V, true>(s) : dropout_row<V, false>(s);
 }
 
 }  // namespace rondo::ops::RONDO_OPS_ISA

@@ -34,24 +34,33 @@ double squared_norm(const Executor& executor, View<const T> x) {
 template <class T>
 void add(const Executor& executor, In<T> a, In<T> b, View<T> out) {
   OPS_CHECK(a.count() == out.count() && b.count() == out.count());
+  const bool stream =
+      a.data() != out.data() && b.data() != out.data() && is_streamed(out.data(), out.count());
   for_flat(executor, out.count(), [&](Dim from, Dim to) {
-    kernels<T>().add(a.data() + from, b.data() + from, to - from, out.data() + from);
+    kernels<T>().add(a.data() + from, b.data() + from, to - from, out.data() + from, stream);
+    kernels<T>().fence();
   });
 }
 
 template <class T>
 void scale(const Executor& executor, In<T> a, double factor, View<T> out) {
   OPS_CHECK(a.count() == out.count());
+  const bool stream = a.data() != out.data() && is_streamed(out.data(), out.count());
   for_flat(executor, out.count(), [&](Dim from, Dim to) {
-    kernels<T>().scale(a.data() + from, static_cast<T>(factor), to - from, out.data() + from);
+    kernels<T>().scale(a.data() + from, static_cast<T>(factor), to - from, out.data() + from,
+                       stream);
+    kernels<T>().fence();
   });
 }
 
 template <class T>
 void clip_value(const Executor& executor, In<T> a, double limit, View<T> out) {
   OPS_CHECK(a.count() == out.count() && limit >= 0);
+  const bool stream = a.data() != out.data() && is_streamed(out.data(), out.count());
   for_flat(executor, out.count(), [&](Dim from, Dim to) {
-    kernels<T>().clip(a.data() + from, static_cast<T>(limit), to - from, out.data() + from);
+    kernels<T>().clip(a.data() + from, static_cast<T>(limit), to - from, out.data() + from,
+                      stream);
+    kernels<T>().fence();
   });
 }
 

@@ -33,6 +33,9 @@ void fill_table(KernelTable<typename V::T>& t, const char* name) {
   t.optimizer[3] = run_rule<RmspropRule, V>;
   t.optimizer[4] = run_rule<AdamRule, V>;
   t.product = product<V>;
+  t.fence = fence;
+  t.copy = copy<V>;
+  t.sum_rows = sum_rows<V>;
   t.cross_entropy = cross_entropy<V>;
   t.softmax = softmax<V>;
   t.block_squares = block_squares<V>;

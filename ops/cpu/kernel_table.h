@@ -14,6 +14,7 @@ namespace rondo::ops {
 // of n.
 inline constexpr std::int64_t kTile = 64;
 inline constexpr std::int64_t kCellLanes = 16;   // units a panel of a gated cell
+inline constexpr std::int64_t kStreamedRow = 4096;
 
 template <class T>
 struct CellForward {
@@ -49,6 +50,7 @@ struct OptimizerRun {
   T *new_weight = nullptr, *new_moment1 = nullptr, *new_moment2 = nullptr;
   T lr = 0, decay = 0, a = 0, one_minus_a = 0, b = 0, one_minus_b = 0, epsilon = 0;
   T correction1 = 1, correction2 = 1;   // adam: 1/(1−β1^t), 1/(1−β2^t)
+  bool stream = false;                  // see KernelTable::fence
 };
 
 // C (rows × columns, row stride ldc) = [C +] Σ over blocks of B (rows × depth) · A (depth ×
@@ -64,21 +66,34 @@ struct ProductRun {
   const std::uint64_t *a_offsets = nullptr, *b_offsets = nullptr;   // bytes; null for one block
 };
 
-// One row of a layer norm.
+// to[c] = Σ over `count` rows of from[row·width + c], in their order, c < columns.
+template <class T>
+struct RowSum {
+  const T* from = nullptr;
+  const std::int64_t* rows = nullptr;           // [count + after]
+  std::int64_t count = 0, after = 0;            // after: rows that will be wanted next
+  std::int64_t width = 0, columns = 0;
+  T* to = nullptr;
+  bool stream = false;
+};
+
+// Rows of a layer norm, one after another.
 template <class T>
 struct NormForward {
-  std::int64_t count = 0;
+  std::int64_t rows = 0, count = 0;
   const T *x = nullptr, *weight = nullptr, *bias = nullptr;
   T epsilon = 0;
-  T *y = nullptr, *mean = nullptr, *inverse = nullptr;   // written; mean and inverse: one value
+  T *y = nullptr, *mean = nullptr, *inverse = nullptr;   // written; mean and inverse: [rows]
+  bool stream = false;
 };
 
 template <class T>
 struct NormBackward {
-  std::int64_t count = 0;
+  std::int64_t rows = 0, count = 0;
   const T *x = nullptr, *dy = nullptr, *weight = nullptr;
-  T mean = 0, inverse = 0;
+  const T *mean = nullptr, *inverse = nullptr;   // [rows]
   T* dx = nullptr;                               // written; may be dy
+  bool stream = false;
   T *dweight = nullptr, *dbias = nullptr;        // added to
 };
 
@@ -96,6 +111,7 @@ struct DropoutRun {
   T scale = 1;
   const T* x = nullptr;
   T* y = nullptr;                  // may be x
+  bool stream = false;
 };
 
 // A block of steps of h = a·h' + b for a strip: some units of one sequence or whole sequences; a
@@ -109,6 +125,7 @@ struct ScanRun {
   const T* in[3] = {};
   T* out[3] = {};                           // opened gates, gradients; may be `in`
   bool raw = false;                         // the gates are sums yet: open them
+  bool stream = false;                      // h of a forward pass, `out` of a backward pass
   T* h = nullptr;                           // forward: written
   const T *dy = nullptr, *h_before = nullptr;   // backward: read
   std::int64_t h_stride = 0, h_row_stride = 0;   // likewise, in these three
@@ -129,14 +146,21 @@ struct KernelTable {
   void (*cell_backward[5])(const CellBackward<T>&) = {};
   void (*optimizer[5])(const OptimizerRun<T>&) = {};       // by Optimizer
   void (*product)(const ProductRun<T>&) = nullptr;         // the fallback of the gemm seam
-  // One row: −ln p(target) and, if d is given, d = (softmax − one-hot)·scale; d may be x.
-  T (*cross_entropy)(const T* x, std::int64_t count, std::int32_t target, T scale, T* d) = nullptr;
+  // Before a result is told of that was written with `stream`: past the caches (vec.h).
+  void (*fence)() = nullptr;
+  void (*sum_rows)(const RowSum<T>&) = nullptr;
+  void (*copy)(const T* from, std::int64_t count, T* to, bool stream) = nullptr;
+  // One row: −ln p(target) and, if d is given, d = (softmax − one-hot)·scale; d may be x. To
+  // stream, count may be kStreamedRow at most.
+  T (*cross_entropy)(const T* x, std::int64_t count, std::int32_t target, T scale, T* d,
+                     bool stream) = nullptr;
   void (*softmax)(const T* x, std::int64_t count, T inverse_temperature, T* p) = nullptr;
   T (*block_squares)(const T* x, std::int64_t count) = nullptr;            // Σ x²
-  T (*squared_error)(const T* y, const T* target, std::int64_t count, T factor, T* d) = nullptr;
-  void (*add)(const T* a, const T* b, std::int64_t count, T* out) = nullptr;
-  void (*scale)(const T* a, T factor, std::int64_t count, T* out) = nullptr;
-  void (*clip)(const T* a, T limit, std::int64_t count, T* out) = nullptr;
+  T (*squared_error)(const T* y, const T* target, std::int64_t count, T factor, T* d,
+                     bool stream) = nullptr;
+  void (*add)(const T* a, const T* b, std::int64_t count, T* out, bool stream) = nullptr;
+  void (*scale)(const T* a, T factor, std::int64_t count, T* out, bool stream) = nullptr;
+  void (*clip)(const T* a, T limit, std::int64_t count, T* out, bool stream) = nullptr;
   // sums[c] = Σ over rows of x[row][c], rows ascending, c < 64.
   void (*column_sums)(const T* x, std::int64_t rows, std::int64_t stride, T* sums) = nullptr;
   void (*layer_norm)(const NormForward<T>&) = nullptr;

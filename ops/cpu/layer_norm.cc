@@ -19,13 +19,15 @@ void layer_norm_forward(const Executor& executor, const LayerNormParams<const T>
   OPS_CHECK(epsilon > 0 && features > 0 && params.bias.count() == features);
   OPS_CHECK(x.count() == rows * features && y.count() == x.count());
   OPS_CHECK(saved.mean.count() == rows && saved.inverse.count() == rows);
+  const bool stream = x.data() != y.data() && is_streamed(y.data(), y.count(), features);
   executor.run(static_cast<int>((rows + kRows - 1) / kRows), [&](int part) {
-    for (Dim row = part * kRows; row < std::min(rows, (part + 1) * kRows); ++row)
-      kernels<T>().layer_norm({.count = features, .x = x.data() + row * features,
-                               .weight = params.weight.data(), .bias = params.bias.data(),
-                               .epsilon = static_cast<T>(epsilon), .y = y.data() + row * features,
-                               .mean = saved.mean.data() + row,
-                               .inverse = saved.inverse.data() + row});
+    const Dim row = part * kRows;
+    kernels<T>().layer_norm({.rows = std::min(rows - row, kRows), .count = features,
+                             .x = x.data() + row * features, .weight = params.weight.data(),
+                             .bias = params.bias.data(), .epsilon = static_cast<T>(epsilon),
+                             .y = y.data() + row * features, .mean = saved.mean.data() + row,
+                             .inverse = saved.inverse.data() + row, .stream = stream});
+    kernels<T>().fence();
   });
 }
 
@@ -40,21 +42,25 @@ void layer_norm_backward(const Executor& executor, const LayerNormBackward<T>& b
   const Dim blocks = (rows + kRows - 1) / kRows;
   ensure(scratch, blocks * 2 * features);
   T* sums = scratch.data();
+  const bool stream = b.dx.data() != b.dy.data() && b.dx.data() != b.x.data() &&
+                      is_streamed(b.dx.data(), b.dx.count(), features);
   executor.run(static_cast<int>(blocks), [&](int part) {
     T* mine = sums + part * 2 * features;
     std::fill_n(mine, 2 * features, T(0));
-    for (Dim row = part * kRows; row < std::min(rows, (part + 1) * kRows); ++row)
-      kernels<T>().layer_norm_backward(
-          {.count = features, .x = b.x.data() + row * features, .dy = b.dy.data() + row * features,
-           .weight = b.params.weight.data(), .mean = b.rows.mean[row],
-           .inverse = b.rows.inverse[row], .dx = b.dx.data() + row * features, .dweight = mine,
-           .dbias = mine + features});
+    const Dim row = part * kRows;
+    kernels<T>().layer_norm_backward(
+        {.rows = std::min(rows - row, kRows), .count = features, .x = b.x.data() + row * features,
+         .dy = b.dy.data() + row * features, .weight = b.params.weight.data(),
+         .mean = b.rows.mean.data() + row, .inverse = b.rows.inverse.data() + row,
+         .dx = b.dx.data() + row * features, .stream = stream, .dweight = mine,
+         .dbias = mine + features});
+    kernels<T>().fence();
   });
   for (Dim block = 1; block < blocks; ++block)
-    kernels<T>().add(sums, sums + block * 2 * features, 2 * features, sums);
+    kernels<T>().add(sums, sums + block * 2 * features, 2 * features, sums, false);
   const auto put = [&](const T* from, View<T> to) {
     if (b.mode == GradientMode::kAdd) {
-      kernels<T>().add(to.data(), from, features, to.data());
+      kernels<T>().add(to.data(), from, features, to.data(), false);
     } else {
       std::copy_n(from, features, to.data());
     }

@@ -1,6 +1,6 @@
 #pragma once
 
-// One row of a layer norm. Lanes past the last feature hold what adds nothing to a sum.
+// Rows of a layer norm. Lanes past the last feature hold what adds nothing to a sum.
 
 #include <rondo/ops/cpu/kernel_table.h>
 #include <rondo/ops/cpu/row_kernel.h>
@@ -29,12 +29,8 @@ void each_chain(long count, const Body& body) {
   for (int j = 0; i < count; i += kLanes, ++j) body(i, count - i, j);
 }
 
-// Asks for the next row, or for the row to be written, while this one is worked on: memory would
-// stand still meanwhile.
-template <class T>
-void ask_for(const T* row_after, long i) {
-  __builtin_prefetch(row_after + i);
-}
+// The row to be written is asked for early, the next row while this one is worked on, a part in
+// every pass.
 template <class T>
 void ask_to_write(T* row, long i) {
   __builtin_prefetch(row + i, 1);
@@ -42,63 +38,94 @@ void ask_to_write(T* row, long i) {
 
 // Pointers are copied first: a vector store may alias anything, so they would be read again and
 // again. Flattened: bodies that are called instead of inlined cost as much as the arithmetic.
-template <class V>
-[[gnu::flatten]] void layer_norm(const NormForward<typename V::T>& s) {
+template <class V, bool kStream>
+[[gnu::flatten]] void layer_norm_row(const NormForward<typename V::T>& s, long row) {
   using T = typename V::T;
-  const T *x = s.x, *weight = s.weight, *bias = s.bias;
-  T* y = s.y;
   const long elements = s.count;
+  const T *x = s.x + row * elements, *weight = s.weight, *bias = s.bias;
+  T* y = s.y + row * elements;
   const T count = static_cast<T>(elements);
   Chains<V> sums, squares;
   each_chain(elements, [&](long i, long n, int j) {
-    ask_to_write(y, i);
+    if (!kStream) ask_to_write(y, i);
+    if (j < 2) ask_for(x + elements + i);
     sums.v[j] = sums.v[j] + load_first<V>(x + i, n);
   });
   const T mean = sums.sum() / count;
   const V m = V::all(mean);
   each_chain(elements, [&](long i, long, int j) {
-    ask_for(x + elements, i);
+    if (j == 2) ask_for(x + elements + i);
     const V d = load_or<V>(x, i, elements, mean) - m;
     squares.v[j] = fma(d, d, squares.v[j]);
   });
   const T inverse = T(1) / sqrt1(squares.sum() / count + s.epsilon);
   const V scale = V::all(inverse);
-  each_chain(elements, [&](long i, long n, int) {
+  each_chain(elements, [&](long i, long n, int j) {
+    if (j == 3) ask_for(x + elements + i);
     const V normal = (load_first<V>(x + i, n) - m) * scale;
-    store_first(fma(normal, load_first<V>(weight + i, n), load_first<V>(bias + i, n)), y + i, n);
+    put<kStream>(fma(normal, load_first<V>(weight + i, n), load_first<V>(bias + i, n)), y + i, n);
   });
-  *s.mean = mean;
-  *s.inverse = inverse;
+  s.mean[row] = mean;
+  s.inverse[row] = inverse;
 }
 
-// With g = dy·weight and n the normalised x: dx = inverse·(g − mean(g) − n·mean(g·n)).
 template <class V>
-[[gnu::flatten]] void layer_norm_backward(const NormBackward<typename V::T>& s) {
+void layer_norm(const NormForward<typename V::T>& s) {
+  for (long row = 0; row < s.rows; ++row)
+    s.stream ? layer_norm_row<V, true>(s, row) : layer_norm_row<V, false>(s, row);
+}
+
+// With g = dy·weight and n the normalised x: dx = inverse·(g − mean(g) − n·mean(g·n)). Two rows at
+// a time where there are two: the sums over rows are then read and written half as often.
+template <class V, int kRows, bool kStream>
+[[gnu::flatten]] void layer_norm_back_rows(const NormBackward<typename V::T>& s, long row) {
   using T = typename V::T;
-  const T *x = s.x, *dy = s.dy, *weight = s.weight;
-  T *dx = s.dx, *dweight = s.dweight, *dbias = s.dbias;
   const long elements = s.count;
-  const V mean = V::all(s.mean), inverse = V::all(s.inverse);
-  Chains<V> sums, products;
+  const T *x = s.x + row * elements, *dy = s.dy + row * elements, *weight = s.weight;
+  T *dx = s.dx + row * elements, *dweight = s.dweight, *dbias = s.dbias;
+  V mean[kRows], inverse[kRows];
+  Chains<V> sums[kRows], products[kRows];
+  for (int r = 0; r < kRows; ++r)
+    mean[r] = V::all(s.mean[row + r]), inverse[r] = V::all(s.inverse[row + r]);
   each_chain(elements, [&](long i, long n, int j) {
-    ask_to_write(dx, i);
-    const V d = load_first<V>(dy + i, n);
-    const V normal = (load_first<V>(x + i, n) - mean) * inverse;
-    const V g = d * load_first<V>(weight + i, n);
-    sums.v[j] = sums.v[j] + g;
-    products.v[j] = fma(g, normal, products.v[j]);
-    store_first(fma(d, normal, load_first<V>(dweight + i, n)), dweight + i, n);
-    store_first(load_first<V>(dbias + i, n) + d, dbias + i, n);
+    const V w = load_first<V>(weight + i, n);
+    V of_weight = load_first<V>(dweight + i, n), of_bias = load_first<V>(dbias + i, n);
+    for (int r = 0; r < kRows; ++r) {
+      if (!kStream) ask_to_write(dx, r * elements + i);
+      ask_for(x + (kRows + r) * elements + i);
+      const V d = load_first<V>(dy + r * elements + i, n);
+      const V normal = (load_first<V>(x + r * elements + i, n) - mean[r]) * inverse[r];
+      const V g = d * w;
+      sums[r].v[j] = sums[r].v[j] + g;
+      products[r].v[j] = fma(g, normal, products[r].v[j]);
+      of_weight = fma(d, normal, of_weight);
+      of_bias = of_bias + d;
+    }
+    store_first(of_weight, dweight + i, n);
+    store_first(of_bias, dbias + i, n);
   });
   const T count = static_cast<T>(elements);
-  const V g_mean = V::all(sums.sum() / count), down = V::all(-(products.sum() / count));
-  each_chain(elements, [&](long i, long n, int) {
-    ask_for(x + elements, i);
-    ask_for(dy + elements, i);
-    const V normal = (load_first<V>(x + i, n) - mean) * inverse;
-    const V g = load_first<V>(dy + i, n) * load_first<V>(weight + i, n);
-    store_first(inverse * fma(normal, down, g - g_mean), dx + i, n);
-  });
+  for (int r = 0; r < kRows; ++r, x += elements, dy += elements, dx += elements) {
+    const V g_mean = V::all(sums[r].sum() / count), down = V::all(-(products[r].sum() / count));
+    each_chain(elements, [&](long i, long n, int) {
+      ask_for(dy + kRows * elements + i);
+      const V normal = (load_first<V>(x + i, n) - mean[r]) * inverse[r];
+      const V g = load_first<V>(dy + i, n) * load_first<V>(weight + i, n);
+      put<kStream>(inverse[r] * fma(normal, down, g - g_mean), dx + i, n);
+    });
+  }
+}
+
+template <class V, bool kStream>
+void layer_norm_back_all(const NormBackward<typename V::T>& s) {
+  long row = 0;
+  for (; row + 2 <= s.rows; row += 2) layer_norm_back_rows<V, 2, kStream>(s, row);
+  if (row < s.rows) layer_norm_back_rows<V, 1, kStream>(s, row);
+}
+
+template <class V>
+void layer_norm_backward(const NormBackward<typename V::T>& s) {
+  s.stream ? layer_norm_back_all<V, true>(s) : layer_norm_back_all<V, false>(s);
 }
 
 }  // namespace rondo::ops::RONDO_OPS_ISA

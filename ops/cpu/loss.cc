@@ -17,6 +17,7 @@ void for_rows(const Executor& executor, Dim rows, const Body& body) {
   executor.run(static_cast<int>((rows + kRowsAPart - 1) / kRowsAPart), [&](int part) {
     for (Dim row = part * kRowsAPart; row < std::min(rows, (part + 1) * kRowsAPart); ++row)
       body(row);
+    kernels<float>().fence();
   });
 }
 
@@ -37,10 +38,12 @@ double softmax_cross_entropy(const Executor& executor, In<T> logits,
   OPS_CHECK(dlogits.empty() || dlogits.count() == logits.count());
   const Dim classes = logits.count() / rows;
   for (const std::int32_t target : targets.span()) OPS_CHECK(target >= 0 && target < classes);
+  const bool stream = classes <= kStreamedRow && dlogits.data() != logits.data() &&
+                      is_streamed(dlogits.data(), dlogits.count(), classes);
   for_rows(executor, rows, [&](Dim row) {
     T* d = dlogits.empty() ? nullptr : dlogits.data() + row * classes;
     row_loss[row] = kernels<T>().cross_entropy(logits.data() + row * classes, classes,
-                                               targets[row], static_cast<T>(scale), d);
+                                               targets[row], static_cast<T>(scale), d, stream);
   });
   return tree_sum_of(row_loss);
 }
@@ -50,11 +53,14 @@ double squared_error(const Executor& executor, In<T> y, In<T> target, double sca
   OPS_CHECK(y.count() == target.count() && (dy.empty() || dy.count() == y.count()));
   constexpr Dim kBlock = 1024;
   std::vector<double> sums(static_cast<std::size_t>((y.count() + kBlock - 1) / kBlock));
+  const bool stream = y.data() != dy.data() && target.data() != dy.data() &&
+                      is_streamed(dy.data(), dy.count());
   for_flat(executor, y.count(), [&](Dim from, Dim to) {
     for (Dim i = from; i < to; i += kBlock)
       sums[static_cast<std::size_t>(i / kBlock)] = static_cast<double>(kernels<T>().squared_error(
           y.data() + i, target.data() + i, std::min(kBlock, to - i), static_cast<T>(2 * scale),
-          dy.empty() ? nullptr : dy.data() + i));
+          dy.empty() ? nullptr : dy.data() + i, stream));
+    kernels<T>().fence();
   });
   return tree_sum(sums);
 }

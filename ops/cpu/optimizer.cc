@@ -47,7 +47,10 @@ void optimizer_step(const Executor& executor, const OptimizerOptions& options,
   OPS_CHECK(b.new_weight.data() != b.weight.data());
   OPS_CHECK(moments < 1 || (b.moment1.count() == count && b.new_moment1.count() == count));
   OPS_CHECK(moments < 2 || (b.moment2.count() == count && b.new_moment2.count() == count));
-  const OptimizerRun<T> all = with_constants<OptimizerRun<T>>(options);
+  OptimizerRun<T> all = with_constants<OptimizerRun<T>>(options);
+  all.stream = is_streamed(b.new_weight.data(), count) &&
+               (moments < 1 || is_streamed(b.new_moment1.data(), count)) &&
+               (moments < 2 || is_streamed(b.new_moment2.data(), count));
   for_flat(executor, count, [&](Dim from, Dim to) {
     OptimizerRun<T> run = all;
     run.count = to - from;
@@ -63,6 +66,7 @@ void optimizer_step(const Executor& executor, const OptimizerOptions& options,
       run.new_moment2 = b.new_moment2.data() + from;
     }
     kernels<T>().optimizer[static_cast<int>(options.rule)](run);
+    kernels<T>().fence();
   });
 }
 

@@ -61,7 +61,7 @@ void RecurrentLayer<T>::Impl::project_back(const Backward& b, Storage& s, Dim ro
     for (Dim q = 0; q < g.state_blocks; ++q) {
       const Dim at = (row + i) * g.state + q * kTile;
       kernels<T>().add(b.dy.data() + at, dh.data() + (q * batch + first_row + i) * kTile,
-                       std::min(kTile, g.state - q * kTile), dh_all.data() + at);
+                       std::min(kTile, g.state - q * kTile), dh_all.data() + at, false);
     }
   }
   projection->input_gradient_here({dh_all.data() + row * g.state, {rows, g.state}},

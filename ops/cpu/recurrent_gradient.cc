@@ -109,7 +109,7 @@ void RecurrentLayer<T>::Impl::sum_of_group(const Operands& with, bool recurrent,
   if (!spec.ids) return products_over_rows(tiles, with.x, g.inputs, input_grad, rows, to);
   for (Dim row = 0; row < rows; ++row) {
     T* of_id = to + with.ids[row] * g.input_columns;
-    kernels<T>().add(of_id, tiles + row * kTile, g.input_columns, of_id);
+    kernels<T>().add(of_id, tiles + row * kTile, g.input_columns, of_id, false);
   }
 }
 
@@ -134,7 +134,7 @@ void RecurrentLayer<T>::Impl::panel_gradient(const Backward& b, Storage& s, cons
   for (const Lengths::Group& group : s.lengths.groups()) {
     const bool first = group.place == 0;
     sum_of_group(with, recurrent, of_group, group.rows(), first ? scratch : more);
-    if (!first) kernels<T>().add(scratch, more, width * columns, scratch);
+    if (!first) kernels<T>().add(scratch, more, width * columns, scratch, false);
     of_group += group.rows() * kTile;
     with.h += group.rows() * h_stride;
     if (spec.ids) with.ids += group.rows();
@@ -171,7 +171,7 @@ void RecurrentLayer<T>::Impl::projection_gradient(const Backward& b, const Stora
   }
   T* to = b.grads.w_hr.data();
   if (b.mode == GradientMode::kAdd) {
-    kernels<T>().add(to, weight.data(), weight.count(), to);
+    kernels<T>().add(to, weight.data(), weight.count(), to, false);
   } else {
     std::copy_n(weight.data(), weight.count(), to);
   }

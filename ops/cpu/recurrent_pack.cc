@@ -146,7 +146,7 @@ void RecurrentLayer<T>::Impl::unpack_bias(const T* tiles, const Lengths& lengths
   for (const Lengths::Group& group : lengths.groups()) {
     const bool first = group.place == 0;
     kernels<T>().column_sums(tiles, group.rows(), kTile, first ? total : more);
-    if (!first) kernels<T>().add(total, more, kTile, total);
+    if (!first) kernels<T>().add(total, more, kTile, total, false);
     tiles += group.rows() * kTile;
   }
   const auto put = [&](T& to, T value) {

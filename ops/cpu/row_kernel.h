@@ -32,6 +32,7 @@ typename V::T exp_row(const typename V::T* x, long count, typename V::T top,
   V sum = V::all(0);
   for (long i = 0; i < count; i += kLanes) {
     const long n = count - i < kLanes ? count - i : kLanes;
+    ask_for(x + count + i);   // most often the next row
     const V e = vexp((load_or<V>(x, i, count, top) - V::all(top)) * V::all(factor));
     if (p != nullptr) store_first(e, p + i, n);
     if (n == kLanes) {
@@ -45,19 +46,67 @@ typename V::T exp_row(const typename V::T* x, long count, typename V::T top,
   return lane_sum(sum);
 }
 
+template <class V, class F>
+void each16(const typename V::T* a, long count, typename V::T* out, bool stream, F f) {
+  long i = 0;
+  if (stream)
+    for (; i + kLanes <= count; i += kLanes) f(V::load(a + i), i).stream(out + i);
+  for (; i < count; i += kLanes)
+    store_first(f(load_first<V>(a + i, count - i), i), out + i, count - i);
+}
+
+template <class V>
+void copy(const typename V::T* from, long count, typename V::T* to, bool stream) {
+  each16<V>(from, count, to, stream, [](V x, long) { return x; });
+}
+
+template <class V>
+void scale_line(typename V::T* line, typename V::T factor, long target, typename V::T less) {
+  (V::load(line) * V::all(factor)).store(line);
+  line[target] = line[target] - less;
+}
+
+// Σ of some rows for each column, from 0 or from what is there; the rows after them are asked for.
+template <class V>
+void sum_rows(const RowSum<typename V::T>& s) {
+  constexpr long kTogether = 8;   // more would be more streams than a processor follows
+  for (long first = 0; first == 0 || first < s.count; first += kTogether) {
+    const long here = s.count - first < kTogether ? s.count - first : kTogether;
+    const long soon = s.count + s.after - first - here;
+    const bool last = first + kTogether >= s.count;
+    for (long i = 0; i < s.columns; i += kLanes) {
+      const long n = s.columns - i < kLanes ? s.columns - i : kLanes;
+      V sum = first == 0 ? V::all(0) : load_first<V>(s.to + i, n);
+      for (long r = first; r < first + here; ++r) {
+        sum = sum + load_first<V>(s.from + s.rows[r] * s.width + i, n);
+        if (r - first < soon) ask_for(s.from + s.rows[r + here] * s.width + i);
+      }
+      s.stream && last && n == kLanes ? sum.stream(s.to + i) : store_first(sum, s.to + i, n);
+    }
+  }
+}
+
 template <class V>
 typename V::T cross_entropy(const typename V::T* x, long count, int target, typename V::T scale,
-                            typename V::T* d) {
+                            typename V::T* d, bool stream) {
   using T = typename V::T;
+  alignas(64) T row[kStreamedRow];   // powers of a streamed row
+  T* e = stream ? row : d;
   const T top = row_max<V>(x, count);
   const T wanted = x[target];
-  const T sum = exp_row<V>(x, count, top, T(1), d);
-  if (d != nullptr) {
-    const V factor = V::all(scale / sum);
-    for (long i = 0; i < count; i += kLanes) {
-      const long n = count - i < kLanes ? count - i : kLanes;
-      store_first(load_first<V>(d + i, n) * factor, d + i, n);
-    }
+  const T sum = exp_row<V>(x, count, top, T(1), e);
+  if (d == nullptr) return log1(sum) - (wanted - top);
+  const T factor = scale / sum;
+  const V all = V::all(factor);
+  if (stream) {   // whole lines; the target's is written with its difference in place
+    const long line = target - target % kLanes;
+    each16<V>(e, line, d, true, [&](V v, long) { return v * all; });
+    each16<V>(e + line + kLanes, count - line - kLanes, d + line + kLanes, true,
+              [&](V v, long) { return v * all; });
+    scale_line<V>(e + line, factor, target - line, scale);
+    V::load(e + line).stream(d + line);
+  } else {
+    each16<V>(e, count, d, false, [&](V v, long) { return v * all; });
     d[target] = d[target] - scale;
   }
   return log1(sum) - (wanted - top);
@@ -87,9 +136,17 @@ typename V::T block_squares(const typename V::T* x, long count) {
 // Σ (y − target)²; d = (y − target)·factor.
 template <class V>
 typename V::T squared_error(const typename V::T* y, const typename V::T* target, long count,
-                            typename V::T factor, typename V::T* d) {
+                            typename V::T factor, typename V::T* d, bool stream) {
   V sum = V::all(0);
-  for (long i = 0; i < count; i += kLanes) {
+  long i = 0;
+  if (stream) {
+    for (; i + kLanes <= count; i += kLanes) {
+      const V e = V::load(y + i) - V::load(target + i);
+      sum = fma(e, e, sum);
+      (e * V::all(factor)).stream(d + i);
+    }
+  }
+  for (; i < count; i += kLanes) {
     const V e = load_or<V>(y, i, count, 0) - load_or<V>(target, i, count, 0);
     sum = fma(e, e, sum);
     if (d != nullptr) store_first(e * V::all(factor), d + i, count - i);
@@ -110,25 +167,23 @@ bool finite(const typename V::T* x, long count) {
   return lane_sum(sum + second) == 0;
 }
 
-template <class V, class F>
-void each16(const typename V::T* a, long count, typename V::T* out, F f) {
-  for (long i = 0; i < count; i += kLanes)
-    store_first(f(load_first<V>(a + i, count - i), i), out + i, count - i);
+template <class V>
+void add(const typename V::T* a, const typename V::T* b, long count, typename V::T* out,
+         bool stream) {
+  each16<V>(a, count, out, stream,
+            [&](V x, long i) { return x + load_first<V>(b + i, count - i); });
 }
 
 template <class V>
-void add(const typename V::T* a, const typename V::T* b, long count, typename V::T* out) {
-  each16<V>(a, count, out, [&](V x, long i) { return x + load_first<V>(b + i, count - i); });
+void scale(const typename V::T* a, typename V::T factor, long count, typename V::T* out,
+           bool stream) {
+  each16<V>(a, count, out, stream, [&](V x, long) { return x * V::all(factor); });
 }
 
 template <class V>
-void scale(const typename V::T* a, typename V::T factor, long count, typename V::T* out) {
-  each16<V>(a, count, out, [&](V x, long) { return x * V::all(factor); });
-}
-
-template <class V>
-void clip(const typename V::T* a, typename V::T limit, long count, typename V::T* out) {
-  each16<V>(a, count, out,
+void clip(const typename V::T* a, typename V::T limit, long count, typename V::T* out,
+          bool stream) {
+  each16<V>(a, count, out, stream,
             [&](V x, long) { return min(V::all(limit), max(V::all(-limit), x)); });
 }
 
@@ -150,7 +205,7 @@ void column_sums(const typename V::T* x, long rows, long stride, typename V::T* 
 
 template <class V>
 void map(int function, const typename V::T* x, long count, typename V::T* out) {
-  each16<V>(x, count, out, [&](V v, long) {
+  each16<V>(x, count, out, false, [&](V v, long) {
     if (function == 0) return vexp(v);
     return function == 1 ? vtanh(v) : vlogistic(v);
   });

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include <rondo/ops/cpu/flat.h>
 #include <rondo/ops/cpu/scan_driver.h>
 
 namespace rondo::ops {
@@ -85,6 +86,7 @@ void one_strip(const Strips<T>& s, Dim strip) {
     run.carry = carry;
     if (n + 1 < s.blocks) start_summary(run, product, local);
     (s.job.backward ? k.backward : k.forward)(run);
+    kernels<T>().fence();
     if (n + 1 < s.blocks) next_carry(lanes, product, local, start);
   }
 }
@@ -115,6 +117,7 @@ void all_blocks(const Executor& executor, const Strips<T>& s, Tensor<T>& scratch
     run.raw = false;   // the first pass opened the gates
     run.carry = buffer(part, 2);
     (s.job.backward ? k.backward : k.forward)(run);
+    kernels<T>().fence();
     if (part % s.blocks == s.blocks - 1)
       std::copy_n(run.carry, run.units, s.job.carry + s.carry_at(part / s.blocks));
   });
@@ -141,6 +144,7 @@ void linear_scan_forward(const Executor& executor, In<T> a, In<T> b, View<T> h,
   ScanJob<T> job{.steps = steps, .batch = 1, .units = lanes, .carry = carry.data()};
   job.run = {.stride = lanes, .in = {a.data(), b.data()}, .h = h.data() + lanes,
              .h_stride = lanes};
+  job.run.stream = is_streamed(job.run.h, b.count(), lanes);
   run_scan(executor, job, scratch);
 }
 
@@ -155,6 +159,9 @@ void linear_scan_backward(const Executor& executor, const LinearScanBackward<T>&
                  .carry = b.carry.data()};
   job.run = {.stride = lanes, .in = {b.a.data()}, .out = {b.da.data(), b.db.data()},
              .dy = b.dh.data(), .h_before = b.h.data(), .h_stride = lanes};
+  job.run.stream = b.da.data() != b.a.data() && b.db.data() != b.dh.data() &&
+                   is_streamed(b.da.data(), b.a.count(), lanes) &&
+                   is_streamed(b.db.data(), b.a.count(), lanes);
   run_scan(executor, job, scratch);
 }
 

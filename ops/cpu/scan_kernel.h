@@ -21,14 +21,16 @@ struct Terms {
 template <class V>
 struct PlainCell {
   using T = typename V::T;
+  static constexpr int kSlots = 2, kFactorSlots = 1;   // that terms() and factor() read
   static Terms<V> terms(const ScanRun<T>& s, long at, long n) {
     return {load_first<V>(s.in[0] + at, n), load_first<V>(s.in[1] + at, n)};
   }
   static V factor(const ScanRun<T>& s, long at, long n) { return load_first<V>(s.in[0] + at, n); }
+  template <bool kStream>
   static V gradient(const ScanRun<T>& s, long at, long n, V g, V before) {
     const V a = load_first<V>(s.in[0] + at, n);
-    store_first(g * before, s.out[0] + at, n);
-    store_first(g, s.out[1] + at, n);
+    put<kStream>(g * before, s.out[0] + at, n);
+    put<kStream>(g, s.out[1] + at, n);
     return a * g;
   }
 };
@@ -45,6 +47,7 @@ V opened(const ScanRun<typename V::T>& s, int slot, long at, long n) {
 template <class V>
 struct MinGruCell {
   using T = typename V::T;
+  static constexpr int kSlots = 2, kFactorSlots = 2;
   static Terms<V> terms(const ScanRun<T>& s, long at, long n) {
     const V z = opened<V>(s, 0, at, n);
     return {V::all(1) - z, z * load_first<V>(s.in[1] + at, n)};
@@ -52,11 +55,12 @@ struct MinGruCell {
   static V factor(const ScanRun<T>& s, long at, long n) {
     return V::all(1) - load_first<V>(s.in[0] + at, n);
   }
+  template <bool kStream>
   static V gradient(const ScanRun<T>& s, long at, long n, V g, V before) {
     const V z = load_first<V>(s.in[0] + at, n), v = load_first<V>(s.in[1] + at, n);
     const V a = V::all(1) - z;
-    store_first(g * (v - before) * (z * a), s.out[0] + at, n);
-    store_first(g * z, s.out[1] + at, n);
+    put<kStream>(g * (v - before) * (z * a), s.out[0] + at, n);
+    put<kStream>(g * z, s.out[1] + at, n);
     return a * g;
   }
 };
@@ -64,6 +68,7 @@ struct MinGruCell {
 template <class V>
 struct MinLstmCell {
   using T = typename V::T;
+  static constexpr int kSlots = 3, kFactorSlots = 3;
   static Terms<V> terms(const ScanRun<T>& s, long at, long n) {
     const V f = opened<V>(s, 0, at, n), i = opened<V>(s, 1, at, n), sum = f + i;
     return {f / sum, i / sum * load_first<V>(s.in[2] + at, n)};
@@ -72,13 +77,14 @@ struct MinLstmCell {
     const V f = load_first<V>(s.in[0] + at, n);
     return f / (f + load_first<V>(s.in[1] + at, n));
   }
+  template <bool kStream>
   static V gradient(const ScanRun<T>& s, long at, long n, V g, V before) {
     const V f = load_first<V>(s.in[0] + at, n), i = load_first<V>(s.in[1] + at, n);
     const V v = load_first<V>(s.in[2] + at, n), sum = f + i, a = f / sum, w = i / sum;
     const V slope = g * (before - v) * (a * w);   // of log f − log i
-    store_first(slope * (V::all(1) - f), s.out[0] + at, n);
-    store_first(slope * (i - V::all(1)), s.out[1] + at, n);
-    store_first(g * w, s.out[2] + at, n);
+    put<kStream>(slope * (V::all(1) - f), s.out[0] + at, n);
+    put<kStream>(slope * (i - V::all(1)), s.out[1] + at, n);
+    put<kStream>(g * w, s.out[2] + at, n);
     return a * g;
   }
 };
@@ -137,17 +143,20 @@ void scan_summary(const ScanRun<typename V::T>& s) {
   }
 }
 
-template <class V, template <class> class Cell, bool kSummary>
-void scan_forward_of(const ScanRun<typename V::T>& s) {
+template <class V, template <class> class Cell, bool kSummary, bool kStream>
+[[gnu::flatten]] void scan_forward_of(const ScanRun<typename V::T>& run) {
+  const ScanRun<typename V::T> s = run;   // stores cannot change a copy
   for (long t = 0; t < s.steps; t += kAhead) {
     const long ahead = s.steps - t < kAhead ? s.steps - t : kAhead;
     each_place(s, t, [&](long at, long row, long u, long n) {
       V h = load_first<V>(s.carry + u, n);
       Summary<V, kSummary> summary(s, u, n);
       for (long k = 0; k < ahead; ++k) {
+        for (int slot = 0; slot < Cell<V>::kSlots; ++slot)
+          ask_for(s.in[slot] + at + (k + kAhead) * s.stride);
         const Terms<V> x = Cell<V>::terms(s, at + k * s.stride, n);
         h = fma(x.a, h, x.b);
-        store_first(h, s.h + row + k * s.h_stride, n);
+        put<kStream>(h, s.h + row + k * s.h_stride, n);
         summary.then(x.a, x.b);
       }
       store_first(h, s.carry + u, n);
@@ -158,7 +167,11 @@ void scan_forward_of(const ScanRun<typename V::T>& s) {
 
 template <class V, template <class> class Cell>
 void scan_forward(const ScanRun<typename V::T>& s) {
-  s.product != nullptr ? scan_forward_of<V, Cell, true>(s) : scan_forward_of<V, Cell, false>(s);
+  if (s.product != nullptr) {
+    s.stream ? scan_forward_of<V, Cell, true, true>(s) : scan_forward_of<V, Cell, true, false>(s);
+  } else {
+    s.stream ? scan_forward_of<V, Cell, false, true>(s) : scan_forward_of<V, Cell, false, false>(s);
+  }
 }
 
 // Backwards in time, from the last step to the first: the carry before step t is a·(dy + carry).
@@ -177,8 +190,9 @@ void scan_back_summary(const ScanRun<typename V::T>& s) {
   }
 }
 
-template <class V, template <class> class Cell, bool kSummary>
-void scan_backward_of(const ScanRun<typename V::T>& s) {
+template <class V, template <class> class Cell, bool kSummary, bool kStream>
+[[gnu::flatten]] void scan_backward_of(const ScanRun<typename V::T>& run) {
+  const ScanRun<typename V::T> s = run;
   for (long end = s.steps; end > 0; end -= kAheadBack) {
     const long ahead = end < kAheadBack ? end : kAheadBack;
     each_place(s, end - ahead, [&](long at, long row, long u, long n) {
@@ -186,13 +200,17 @@ void scan_backward_of(const ScanRun<typename V::T>& s) {
       Summary<V, kSummary> summary(s, u, n);
       for (long k = ahead - 1; k >= 0; --k) {
         const long place = at + k * s.stride, of_h = row + k * s.h_stride;
+        for (int slot = 0; slot < Cell<V>::kFactorSlots; ++slot)
+          ask_for(s.in[slot] + place - kAheadBack * s.stride);
+        ask_for(s.dy + of_h - kAheadBack * s.h_stride);
+        ask_for(s.h_before + of_h - kAheadBack * s.h_stride);
         const V dy = load_first<V>(s.dy + of_h, n);
         if constexpr (kSummary) {
           const V a = Cell<V>::factor(s, place, n);
           summary.then(a, a * dy);
         }
         const V before = load_first<V>(s.h_before + of_h, n);
-        carry = Cell<V>::gradient(s, place, n, dy + carry, before);
+        carry = Cell<V>::template gradient<kStream>(s, place, n, dy + carry, before);
       }
       store_first(carry, s.carry + u, n);
       summary.store(s, u, n);
@@ -202,7 +220,12 @@ void scan_backward_of(const ScanRun<typename V::T>& s) {
 
 template <class V, template <class> class Cell>
 void scan_backward(const ScanRun<typename V::T>& s) {
-  s.product != nullptr ? scan_backward_of<V, Cell, true>(s) : scan_backward_of<V, Cell, false>(s);
+  if (s.product != nullptr) {
+    s.stream ? scan_backward_of<V, Cell, true, true>(s) : scan_backward_of<V, Cell, true, false>(s);
+  } else {
+    s.stream ? scan_backward_of<V, Cell, false, true>(s)
+             : scan_backward_of<V, Cell, false, false>(s);
+  }
 }
 
 template <class V, template <class> class Cell>

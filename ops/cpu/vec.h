@@ -35,6 +35,7 @@ struct ArrayVec {
   void store(T* p) const {
     for (int i = 0; i < kLanes; ++i) p[i] = a[i];
   }
+  void stream(T* p) const { store(p); }
   template <class F>
   static ArrayVec map(F f) {
     ArrayVec r;
@@ -82,6 +83,7 @@ struct Float16 {
   static Float16 all(float x) { return {_mm512_set1_ps(x)}; }
   static Float16 load(const float* p) { return {_mm512_loadu_ps(p)}; }
   void store(float* p) const { _mm512_storeu_ps(p, v); }
+  void stream(float* p) const { _mm512_stream_ps(p, v); }
   friend Float16 operator+(Float16 x, Float16 y) { return {_mm512_add_ps(x.v, y.v)}; }
   friend Float16 operator-(Float16 x, Float16 y) { return {_mm512_sub_ps(x.v, y.v)}; }
   friend Float16 operator*(Float16 x, Float16 y) { return {_mm512_mul_ps(x.v, y.v)}; }
@@ -108,6 +110,10 @@ struct Float16 {
   void store(float* p) const {
     _mm256_storeu_ps(p, lo);
     _mm256_storeu_ps(p + 8, hi);
+  }
+  void stream(float* p) const {
+    _mm256_stream_ps(p, lo);
+    _mm256_stream_ps(p + 8, hi);
   }
   friend Float16 operator+(Float16 x, Float16 y) {
     return {_mm256_add_ps(x.lo, y.lo), _mm256_add_ps(x.hi, y.hi)};
@@ -163,6 +169,27 @@ void store_first(V v, typename V::T* p, long n) {
   typename V::T a[kLanes];
   v.store(a);
   for (long i = 0; i < n; ++i) p[i] = a[i];
+}
+
+// Past the caches: for results that would not stay there anyway, since a line that is written whole
+// need not be read before. Requires: p lies on a cache line. Whoever streams calls fence() before
+// others are told of the result.
+template <bool kStream, class V>
+void put(V v, typename V::T* p, long n) {
+  if (kStream && n >= kLanes) return v.stream(p);
+  store_first(v, p, n);
+}
+
+// Asks for a line that is wanted in a while: memory would stand still meanwhile. Any address.
+template <class T>
+void ask_for(const T* p) {
+  __builtin_prefetch(p, 0, 2);   // into the second cache: the first has no room
+}
+
+inline void fence() {
+#if defined(__AVX512F__) || (defined(__AVX2__) && defined(__FMA__))
+  _mm_sfence();
+#endif
 }
 
 // The fixed tree: lanes l and l+8, then +4, +2, +1.
