@@ -7,16 +7,20 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
-#include <initializer_list>
 #include <utility>
 
 #include <rondo/base/check.h>
 // tidy: allow include-dag, because which addresses Rondo listens at is one rule
 #include <rondo/net/address.h>
+// tidy: allow include-dag, because how calls of libzmq are checked is one rule
+#include <rondo/net/zmq_call.h>
 
 namespace rondo::collective {
 
 namespace {
+
+using net::check_zmq;
+using net::set_zmq;
 
 constexpr std::uint32_t kMagic = 0x436F6C6Cu;
 constexpr std::uint16_t kVersion = 1;
@@ -25,18 +29,6 @@ constexpr int kLingerMs = 500;
 constexpr int kReconnectMs = 50;
 constexpr std::int64_t kNapNs = 10'000'000;   // between two looks at the abort flag
 constexpr std::int64_t kLookNs = 20'000;      // for the first frame before sleeping
-
-int check(int rc, const char* call, std::initializer_list<int> expected = {}) {
-  if (rc != -1) return 0;
-  const int error = zmq_errno();
-  for (const int one : expected)
-    if (error == one) return error;
-  detail::check_failed(__FILE__, __LINE__, call, zmq_strerror(error));
-}
-
-void set(void* socket, int option, int value) {
-  check(zmq_setsockopt(socket, option, &value, sizeof(value)), "zmq_setsockopt");
-}
 
 std::int64_t now_ns() {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(
@@ -49,11 +41,11 @@ std::int64_t now_ns() {
 // The bytes lie behind `aligned`: a frame that came unaligned is copied there.
 struct Frame::Message {
   zmq_msg_t message;
-  Message() { check(zmq_msg_init(&message), "zmq_msg_init"); }
+  Message() { check_zmq(zmq_msg_init(&message), "zmq_msg_init"); }
   explicit Message(std::size_t bytes) {
-    check(zmq_msg_init_size(&message, bytes), "zmq_msg_init_size");
+    check_zmq(zmq_msg_init_size(&message, bytes), "zmq_msg_init_size");
   }
-  ~Message() { check(zmq_msg_close(&message), "zmq_msg_close"); }
+  ~Message() { check_zmq(zmq_msg_close(&message), "zmq_msg_close"); }
   Message(const Message&) = delete;
   Message& operator=(const Message&) = delete;
   std::byte* data() { return static_cast<std::byte*>(zmq_msg_data(&message)); }
@@ -61,10 +53,10 @@ struct Frame::Message {
   void align() {
     if (reinterpret_cast<std::uintptr_t>(data()) % alignof(FrameHead) == 0) return;
     zmq_msg_t copy;
-    check(zmq_msg_init_size(&copy, size()), "zmq_msg_init_size");
+    check_zmq(zmq_msg_init_size(&copy, size()), "zmq_msg_init_size");
     std::memcpy(zmq_msg_data(&copy), data(), size());
-    check(zmq_msg_move(&message, &copy), "zmq_msg_move");
-    check(zmq_msg_close(&copy), "zmq_msg_close");
+    check_zmq(zmq_msg_move(&message, &copy), "zmq_msg_move");
+    check_zmq(zmq_msg_close(&copy), "zmq_msg_close");
   }
 };
 
@@ -89,19 +81,19 @@ struct ZmqPost::Sockets {
 
   ~Sockets() {
     for (void* socket : push)
-      if (socket != nullptr) check(zmq_close(socket), "zmq_close");
-    if (pull != nullptr) check(zmq_close(pull), "zmq_close");
-    while (check(zmq_ctx_term(context), "zmq_ctx_term", {EINTR}) != 0) {}
+      if (socket != nullptr) check_zmq(zmq_close(socket), "zmq_close");
+    if (pull != nullptr) check_zmq(zmq_close(pull), "zmq_close");
+    while (check_zmq(zmq_ctx_term(context), "zmq_ctx_term", {EINTR}) != 0) {}
   }
   void* open(int type) {
     void* socket = zmq_socket(context, type);
     if (socket == nullptr) return nullptr;
-    check(zmq_setsockopt(socket, ZMQ_MAXMSGSIZE, &kFrameBytesMax, sizeof(kFrameBytesMax)),
+    check_zmq(zmq_setsockopt(socket, ZMQ_MAXMSGSIZE, &kFrameBytesMax, sizeof(kFrameBytesMax)),
           "zmq_setsockopt");
-    set(socket, ZMQ_LINGER, kLingerMs);
-    set(socket, ZMQ_RECONNECT_IVL, kReconnectMs);
-    set(socket, ZMQ_SNDHWM, 0);   // bounded by the operation: nobody gets ahead of the others
-    set(socket, ZMQ_RCVHWM, 0);
+    set_zmq(socket, ZMQ_LINGER, kLingerMs);
+    set_zmq(socket, ZMQ_RECONNECT_IVL, kReconnectMs);
+    set_zmq(socket, ZMQ_SNDHWM, 0);   // bounded by the operation: nobody gets ahead of the others
+    set_zmq(socket, ZMQ_RCVHWM, 0);
     return socket;
   }
 };
@@ -121,7 +113,7 @@ Result<std::unique_ptr<ZmqPost>> ZmqPost::bind(const std::string& address) {
                  "a rank cannot listen at " + address + ": " + zmq_strerror(zmq_errno()));
   std::array<char, 256> real{};
   std::size_t size = real.size();
-  check(zmq_getsockopt(sockets.pull, ZMQ_LAST_ENDPOINT, real.data(), &size), "zmq_getsockopt");
+  check_zmq(zmq_getsockopt(sockets.pull, ZMQ_LAST_ENDPOINT, real.data(), &size), "zmq_getsockopt");
   sockets.address = real.data();
   return post;
 }
@@ -155,7 +147,7 @@ Result<void> ZmqPost::connect(int to) {
     const Error error(ErrorCode::kUnavailable, "rank " + std::to_string(to) + " at " +
                                                    addresses_[at] + " cannot be connected to: " +
                                                    zmq_strerror(zmq_errno()));
-    if (socket != nullptr) check(zmq_close(socket), "zmq_close");
+    if (socket != nullptr) check_zmq(zmq_close(socket), "zmq_close");
     return error;
   }
   sockets_->push[at] = socket;
@@ -182,7 +174,7 @@ Result<void> ZmqPost::send(int to, Frame frame) {
   void* socket = sockets_->push[static_cast<std::size_t>(to)];
   int error = EINTR;
   while (error == EINTR)
-    error = check(zmq_msg_send(&frame.message()->message, socket, ZMQ_DONTWAIT), "zmq_msg_send",
+    error = check_zmq(zmq_msg_send(&frame.message()->message, socket, ZMQ_DONTWAIT), "zmq_msg_send",
                   {EINTR, EAGAIN});
   if (error == EAGAIN)   // there is no limit to what waits, so there is no connection any more
     return Error(ErrorCode::kUnavailable,
@@ -209,8 +201,8 @@ std::optional<Frame> ZmqPost::poll(std::int64_t most_ns) {
   const auto most_ms = static_cast<long>(most_ns / 1'000'000);
   if (zmq_poll(&item, 1, most_ms) <= 0) return std::nullopt;
   Frame frame;
-  if (check(zmq_msg_recv(&frame.message()->message, sockets_->pull, ZMQ_DONTWAIT), "zmq_msg_recv",
-            {EAGAIN, EINTR}) != 0)
+  if (check_zmq(zmq_msg_recv(&frame.message()->message, sockets_->pull, ZMQ_DONTWAIT),
+                "zmq_msg_recv", {EAGAIN, EINTR}) != 0)
     return std::nullopt;
   if (frame.message()->size() >= sizeof(FrameHead)) frame.message()->align();
   return frame;

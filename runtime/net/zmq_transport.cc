@@ -3,7 +3,6 @@
 #include <atomic>
 #include <cerrno>
 #include <ctime>
-#include <initializer_list>
 #include <map>
 #include <unordered_map>
 
@@ -16,6 +15,7 @@
 #include <rondo/base/limits.h>
 #include <rondo/base/log.h>
 #include <rondo/net/address.h>
+#include <rondo/net/zmq_call.h>
 
 namespace rondo::net {
 namespace {
@@ -29,37 +29,25 @@ constexpr std::size_t kZeroCopyBytes = std::size_t{16} << 10;
 constexpr std::size_t kGreetingsMax = 64;    // addresses greeted at once
 static_assert(kSendFramesMax > limits::kFramesUnackedMax);
 
-// Every ZeroMQ call goes through here. 0: done; an expected errno is returned; any other is a bug.
-int check(int rc, const char* call, std::initializer_list<int> expected = {}) {
-  if (rc != -1) return 0;
-  const int error = zmq_errno();
-  for (const int one : expected)
-    if (error == one) return error;
-  detail::check_failed(__FILE__, __LINE__, call, zmq_strerror(error));
-}
-
-void set(void* socket, int option, int value) {
-  check(zmq_setsockopt(socket, option, &value, sizeof(value)), "zmq_setsockopt");
-}
-
 void* open_socket(void* context, int type) {
   void* socket = zmq_socket(context, type);
   if (socket == nullptr) {
-    check(-1, "zmq_socket", {EMFILE});
+    check_zmq(-1, "zmq_socket", {EMFILE});
     return nullptr;
   }
   const auto bytes_max = static_cast<std::int64_t>(limits::kFrameBytesMax);
-  check(zmq_setsockopt(socket, ZMQ_MAXMSGSIZE, &bytes_max, sizeof(bytes_max)), "zmq_setsockopt");
-  set(socket, ZMQ_LINGER, 0);
-  set(socket, ZMQ_HANDSHAKE_IVL, kHandshakeMs);
-  set(socket, ZMQ_RECONNECT_IVL, kReconnectMs);
-  set(socket, ZMQ_SNDHWM, kSendFramesMax);
-  set(socket, ZMQ_RCVHWM, kReceiveFramesMax);
+  check_zmq(zmq_setsockopt(socket, ZMQ_MAXMSGSIZE, &bytes_max, sizeof(bytes_max)),
+            "zmq_setsockopt");
+  set_zmq(socket, ZMQ_LINGER, 0);
+  set_zmq(socket, ZMQ_HANDSHAKE_IVL, kHandshakeMs);
+  set_zmq(socket, ZMQ_RECONNECT_IVL, kReconnectMs);
+  set_zmq(socket, ZMQ_SNDHWM, kSendFramesMax);
+  set_zmq(socket, ZMQ_RCVHWM, kReceiveFramesMax);
   return socket;
 }
 
 void close_socket(void* socket) {
-  if (socket != nullptr) check(zmq_close(socket), "zmq_close");
+  if (socket != nullptr) check_zmq(zmq_close(socket), "zmq_close");
 }
 
 void release(void*, void* hold) { delete static_cast<SharedBytes*>(hold); }
@@ -67,16 +55,16 @@ void release(void*, void* hold) { delete static_cast<SharedBytes*>(hold); }
 // false: at the high-water mark.
 bool push(void* socket, SharedBytes frame) {
   if (frame->size() < kZeroCopyBytes)
-    return check(zmq_send(socket, frame->data(), frame->size(), ZMQ_DONTWAIT), "zmq_send",
+    return check_zmq(zmq_send(socket, frame->data(), frame->size(), ZMQ_DONTWAIT), "zmq_send",
                  {EAGAIN, EINTR}) == 0;
   auto* bytes = const_cast<std::byte*>(frame->data());   // ZeroMQ only reads it
   const std::size_t size = frame->size();
   auto* hold = new SharedBytes(std::move(frame));
   zmq_msg_t message;
-  check(zmq_msg_init_data(&message, bytes, size, release, hold), "zmq_msg_init_data");
+  check_zmq(zmq_msg_init_data(&message, bytes, size, release, hold), "zmq_msg_init_data");
   const int error =
-      check(zmq_msg_send(&message, socket, ZMQ_DONTWAIT), "zmq_msg_send", {EAGAIN, EINTR});
-  if (error != 0) check(zmq_msg_close(&message), "zmq_msg_close");
+      check_zmq(zmq_msg_send(&message, socket, ZMQ_DONTWAIT), "zmq_msg_send", {EAGAIN, EINTR});
+  if (error != 0) check_zmq(zmq_msg_close(&message), "zmq_msg_close");
   return error == 0;
 }
 
@@ -96,11 +84,11 @@ void relax() {
 
 ZmqContext::ZmqContext() : context_(zmq_ctx_new()) {
   RONDO_CHECK(context_ != nullptr);
-  check(zmq_ctx_set(context_, ZMQ_MAX_SOCKETS, kSocketsMax), "zmq_ctx_set");
+  check_zmq(zmq_ctx_set(context_, ZMQ_MAX_SOCKETS, kSocketsMax), "zmq_ctx_set");
 }
 
 ZmqContext::~ZmqContext() {
-  while (check(zmq_ctx_term(context_), "zmq_ctx_term", {EINTR}) != 0) {}
+  while (check_zmq(zmq_ctx_term(context_), "zmq_ctx_term", {EINTR}) != 0) {}
 }
 
 struct ZmqTransport::State {
@@ -116,7 +104,7 @@ struct ZmqTransport::State {
     pull = open_socket(options.context->get(), ZMQ_PULL);
     RONDO_CHECK(pull != nullptr);
     std::size_t size = sizeof(pull_fd);
-    check(zmq_getsockopt(pull, ZMQ_FD, &pull_fd, &size), "zmq_getsockopt");
+    check_zmq(zmq_getsockopt(pull, ZMQ_FD, &pull_fd, &size), "zmq_getsockopt");
   }
 
   ~State() {
@@ -154,22 +142,22 @@ void* ZmqTransport::State::connect(const core::Address& to) {
     log_error("no socket left for " + to + ": raise the limit of open files");
     return nullptr;
   }
-  if (check(zmq_connect(socket, to.c_str()), "zmq_connect", {EINVAL}) == 0) return socket;
+  if (check_zmq(zmq_connect(socket, to.c_str()), "zmq_connect", {EINVAL}) == 0) return socket;
   close_socket(socket);
   return nullptr;
 }
 
 void ZmqTransport::State::receive(std::vector<SharedBytes>& frames) {
   zmq_msg_t message;
-  check(zmq_msg_init(&message), "zmq_msg_init");
+  check_zmq(zmq_msg_init(&message), "zmq_msg_init");
   for (std::size_t n = 0; n < options.frames_per_poll; ++n) {
-    if (check(zmq_msg_recv(&message, pull, ZMQ_DONTWAIT), "zmq_msg_recv", {EAGAIN, EINTR}) != 0)
+    if (check_zmq(zmq_msg_recv(&message, pull, ZMQ_DONTWAIT), "zmq_msg_recv", {EAGAIN, EINTR}) != 0)
       break;
     const auto* begin = static_cast<const std::byte*>(zmq_msg_data(&message));
     frames.push_back(std::make_shared<const Bytes>(begin, begin + zmq_msg_size(&message)));
     ++stats.received;
   }
-  check(zmq_msg_close(&message), "zmq_msg_close");
+  check_zmq(zmq_msg_close(&message), "zmq_msg_close");
 }
 
 bool ZmqTransport::State::sleep_until(std::int64_t deadline) {
@@ -203,7 +191,7 @@ Result<core::Address> ZmqTransport::bind(const core::Address& address) {
   RONDO_CHECK(state_->address.empty());
   if (Result<void> form = check_address(address); !form) return form.error();
   if (Result<void> place = prepare_listening(address); !place) return place.error();
-  const int error = check(zmq_bind(state_->pull, address.c_str()), "zmq_bind",
+  const int error = check_zmq(zmq_bind(state_->pull, address.c_str()), "zmq_bind",
                           {EADDRINUSE, EADDRNOTAVAIL, EACCES, ENOENT, EINVAL, EMFILE, ENODEV});
   if (error == EADDRINUSE)
     return Error(ErrorCode::kUnavailable,
@@ -214,7 +202,7 @@ Result<core::Address> ZmqTransport::bind(const core::Address& address) {
                  "cannot listen at " + address + ": " + zmq_strerror(error));
   char real[512] = {};
   std::size_t size = sizeof(real);
-  check(zmq_getsockopt(state_->pull, ZMQ_LAST_ENDPOINT, real, &size), "zmq_getsockopt");
+  check_zmq(zmq_getsockopt(state_->pull, ZMQ_LAST_ENDPOINT, real, &size), "zmq_getsockopt");
   state_->address = real;
   return state_->address;
 }
