@@ -87,7 +87,7 @@ Gpu::Gpu(const cuda::Entries& entries, cuda::Context* context)
 Gpu::~Gpu() { entries_.close(context_); }
 
 std::string Gpu::numeric_profile() const {
-  std::array<char, 512> text{};
+  std::array<char, 4096> text{};
   const cuda::Fault fault = entries_.profile(context_, text.data(), text.size());
   return fault == nullptr ? text.data() : std::string("unknown: ") + fault;
 }

@@ -10,6 +10,8 @@
 #include <algorithm>
 #include <array>
 #include <map>
+#include <set>
+#include <string>
 
 #include <rondo/ops/cuda/entries.h>
 
@@ -34,6 +36,8 @@ struct Context {
   void* scratch = nullptr;
   std::size_t scratch_bytes = 0;
   std::map<PlanKey, cublasLtMatmulAlgo_t> plans;
+  std::uint32_t* stalled = nullptr;        // host memory: a persistent kernel gave up waiting
+  std::set<std::string> recurrences;       // how the layers go through time, for profile()
 };
 
 inline constexpr std::size_t kWorkspaceBytes = std::size_t{64} << 20;

@@ -123,6 +123,11 @@ struct Scan {
   float* dfirst;       // backward: [batch,units], written, optional
 };
 
+// How a layer goes through time. kChosen: persistent (all steps in one kernel, weights kept in the
+// processors) where that fits, else step by step; what was chosen stands in profile(). kPersistent:
+// a fault where it does not fit.
+enum class Recurrence : std::int32_t { kChosen, kPersistent, kSteps };
+
 // S, the width of h, is `hidden` or, in an LSTM with a projection, its width. A bidirectional layer
 // is two layers, one of them `reverse`, and copy_columns for y, dy and back.
 struct LayerSpec {
@@ -132,6 +137,8 @@ struct LayerSpec {
   Precision precision;
   Size projection = 0;        // LSTM only; 0: none
   std::int32_t reverse = 0;   // reads each sequence backwards; y and dx lie as x does
+  Recurrence recurrence = Recurrence::kChosen;
+  std::int32_t processors = 0;   // that a persistent kernel may take; 0: all
 };
 
 // Equal lengths: at and sequence null. Else packed as lengths.h says.
@@ -146,11 +153,15 @@ struct LayerWeights {
   const float* w_hr = nullptr;   // [S,H], with a projection
 };
 
+// A pass may go part by part: steps [first, last), last 0 for all. Parts follow one another without
+// a gap, forward from step 0 on, backward from the last step down; all pointers are those of the
+// whole pass and the same in each part. Gradients of weights are written by the part with step 0.
 struct LayerForward {
   const float* x;             // [rows,I], or
   const std::int32_t* ids;    // [rows]
   const float *h_first, *c_first;   // optional: zeros
   float *h_last, *c_last;           // optional; of a reverse layer: after the first step
+  Size first = 0, last = 0;         // a part; not of a reverse layer
 };
 
 struct LayerBackward {
@@ -161,6 +172,7 @@ struct LayerBackward {
   float *w_ih, *w_hh, *b_ih, *b_hh;      // gradients
   std::int32_t add;
   float* w_hr = nullptr;
+  Size first = 0, last = 0;
 };
 
 // Rows of `columns` floats from a matrix of one row stride to one of another. No aliasing.

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include <rondo/ops/cuda/device.h>
+#include <rondo/ops/cuda/persistent.h>
 #include <rondo/ops/cuda/table.h>
 
 namespace rondo::ops::cuda {
@@ -85,6 +86,7 @@ void close(Context* c) {
     if (line != nullptr) (void)cudaStreamSynchronize(line);
   for (void* memory : {c->workspace, static_cast<void*>(c->partials), c->scratch})
     if (memory != nullptr) (void)cudaFree(memory);
+  if (c->stalled != nullptr) (void)cudaFreeHost(c->stalled);
   if (c->lt != nullptr) (void)cublasLtDestroy(c->lt);
   for (cudaEvent_t event : {c->marks[0], c->marks[1], c->order, c->copied})
     if (event != nullptr) (void)cudaEventDestroy(event);
@@ -117,18 +119,20 @@ Fault profile(Context* c, char* text, std::size_t bytes) {
   RONDO_CUDA(cudaGetDeviceProperties(&properties, c->device));
   RONDO_CUDA(cudaDriverGetVersion(&driver));
   RONDO_CUDA(cudaRuntimeGetVersion(&runtime));
+  std::string recurrences;
+  for (const std::string& one : c->recurrences) recurrences += "; " + one;
   std::snprintf(text, bytes, "cuda-%u: %s (sm_%d%d, %d processors), driver %d, runtime %d, "
-                "cuBLASLt %zu, its first algorithm with %zu MiB of workspace",
+                "cuBLASLt %zu, its first algorithm with %zu MiB of workspace%s",
                 kVersion, properties.name, properties.major, properties.minor,
                 properties.multiProcessorCount, driver, runtime, cublasLtGetVersion(),
-                kWorkspaceBytes >> 20);
+                kWorkspaceBytes >> 20, recurrences.c_str());
   return nullptr;
 }
 
 Fault wait(Context* c) {
   RONDO_TRY(use(*c));
   RONDO_CUDA(cudaStreamSynchronize(c->stream));
-  return nullptr;
+  return check_stalled(*c);
 }
 
 Fault wait_for(Context* c, Context* other) {
@@ -173,7 +177,7 @@ Fault copy_out(Context* c, void* to, const void* from, std::size_t bytes) {
   RONDO_TRY(use(*c));
   RONDO_CUDA(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, c->stream));
   RONDO_CUDA(cudaStreamSynchronize(c->stream));
-  return nullptr;
+  return check_stalled(*c);
 }
 
 Fault copy(Context* c, void* to, const void* from, std::size_t bytes) {

@@ -1,5 +1,6 @@
-// The two passes of a recurrent layer over a batch of sequences.
+// The two passes of a recurrent layer over a batch of sequences, or over some steps of it.
 
+#include <rondo/ops/cuda/persistent.h>
 #include <rondo/ops/cuda/recurrent.h>
 #include <rondo/ops/cuda/table.h>
 
@@ -26,14 +27,24 @@ Fault turn_rows(Layer& l, const Activations& a, const float* from, Size width, f
                          .width = width, .to = to, .rounded = nullptr, .scatter = false});
 }
 
-// x as the products want it.
-Fault input(Layer& l, const Activations& a, const float* x, const void** out) {
-  *out = x;
+// The steps that a pass works on, and their rows.
+struct Range {
+  Size first, last, row, rows;
+};
+Range range_of(const Activations& a, Size first, Size last) {
+  return {first, last, a.at_of(first), a.at_of(last) - a.at_of(first)};
+}
+Range whole(const Activations& a) { return range_of(a, 0, a.steps); }
+
+// The rows of x in a range, as the products want them.
+Fault input(Layer& l, const Activations& a, const float* x, const Range& r, const void** out) {
+  const Size inputs = l.spec.inputs;
+  *out = x + r.row * inputs;
   if (!l.rounded || l.spec.ids != 0) return nullptr;
-  const Size count = a.rows * l.spec.inputs;
-  RONDO_TRY(l.x.ensure(l.c, count * 2));
-  *out = l.x.as<void>();
-  return to_bf16(&l.c, x, count, l.x.as<void>());
+  RONDO_TRY(l.x.ensure(l.c, a.rows * inputs * 2));
+  __nv_bfloat16* rounded = l.x.as<__nv_bfloat16>() + r.row * inputs;
+  *out = rounded;
+  return to_bf16(&l.c, x + r.row * inputs, r.rows * inputs, rounded);
 }
 
 Fault state_in(Layer& l, Activations& a, const float* from, Size width, Memory& to,
@@ -54,22 +65,22 @@ std::vector<Part> input_parts(const Layer& l) {
 }
 Size recurrent_slot(const Layer& l) { return l.spec.cell == kGru ? 1 : 0; }
 
-Fault input_product(Layer& l, Activations& a, const float* x) {
+Fault input_product(Layer& l, Activations& a, const float* x, const Range& r) {
   const Size hidden = l.spec.hidden, inputs = l.spec.inputs, width = l.slots * hidden;
   const void* rows = nullptr;
-  RONDO_TRY(input(l, a, x, &rows));
+  RONDO_TRY(input(l, a, x, r, &rows));
+  float* gates = a.gates.as<float>() + r.row * width;
   for (const Part& part : input_parts(l))
-    RONDO_TRY(multiply(l.c, {.rows = a.rows, .columns = part.groups * hidden, .depth = inputs,
+    RONDO_TRY(multiply(l.c, {.rows = r.rows, .columns = part.groups * hidden, .depth = inputs,
                              .a = rows, .a_stride = inputs,
                              .b = element(l, l.w_ih.as<void>(), part.line * hidden * inputs),
                              .b_stride = inputs, .b_transposed = 1,
-                             .c = a.gates.as<float>() + part.slot * hidden, .c_stride = width,
+                             .c = gates + part.slot * hidden, .c_stride = width,
                              .precision = l.spec.precision}));
   if (l.spec.cell == kGru)   // the recurrent product adds to m too
-    RONDO_CUDA(cudaMemset2DAsync(a.gates.as<float>() + 3 * hidden,
-                                 static_cast<std::size_t>(width * kFloat), 0,
+    RONDO_CUDA(cudaMemset2DAsync(gates + 3 * hidden, static_cast<std::size_t>(width * kFloat), 0,
                                  static_cast<std::size_t>(hidden * kFloat),
-                                 static_cast<std::size_t>(a.rows), l.c.stream));
+                                 static_cast<std::size_t>(r.rows), l.c.stream));
   return nullptr;
 }
 
@@ -203,8 +214,9 @@ struct Inputs {   // what the layer works on: a reverse one's lie turned
   float* dx;
 };
 
-Fault input_gradients(Layer& l, Activations& a, const LayerBackward& b, const Inputs& in,
-                      const void* all) {
+// w_ih's gradient, from all rows.
+Fault input_weight_gradient(Layer& l, Activations& a, const LayerBackward& b, const Inputs& in,
+                            const void* all) {
   const Size hidden = l.spec.hidden, inputs = l.spec.inputs, width = l.slots * hidden;
   if (l.spec.ids != 0) {
     RONDO_TRY(l.sums.ensure(l.c, inputs * width * kFloat));
@@ -213,17 +225,24 @@ Fault input_gradients(Layer& l, Activations& a, const LayerBackward& b, const In
     return table_gradient(l.c, l.spec.cell, hidden, inputs, l.sums.as<float>(), b.w_ih, b.add);
   }
   const void* rows = nullptr;
-  RONDO_TRY(input(l, a, in.x, &rows));
-  bool first = true;
-  for (const Part& part : input_parts(l)) {
+  RONDO_TRY(input(l, a, in.x, whole(a), &rows));
+  for (const Part& part : input_parts(l))
     RONDO_TRY(weight_gradient(l, a, all, {part.slot, part.groups, rows, inputs,
                                           b.w_ih + part.line * hidden * inputs, b.add}));
-    if (in.dx == nullptr) continue;
-    RONDO_TRY(multiply(l.c, {.rows = a.rows, .columns = inputs, .depth = part.groups * hidden,
-                             .a = element(l, all, part.slot * hidden), .a_stride = width,
+  return nullptr;
+}
+
+Fault input_gradient(Layer& l, const Range& r, const Inputs& in, const void* all) {
+  if (in.dx == nullptr) return nullptr;
+  const Size hidden = l.spec.hidden, inputs = l.spec.inputs, width = l.slots * hidden;
+  bool first = true;
+  for (const Part& part : input_parts(l)) {
+    RONDO_TRY(multiply(l.c, {.rows = r.rows, .columns = inputs, .depth = part.groups * hidden,
+                             .a = element(l, all, r.row * width + part.slot * hidden),
+                             .a_stride = width,
                              .b = element(l, l.w_ih.as<void>(), part.line * hidden * inputs),
-                             .b_stride = inputs, .c = in.dx, .c_stride = inputs, .add = !first,
-                             .precision = l.spec.precision}));
+                             .b_stride = inputs, .c = in.dx + r.row * inputs,
+                             .c_stride = inputs, .add = !first, .precision = l.spec.precision}));
     first = false;
   }
   return nullptr;
@@ -286,12 +305,24 @@ Fault begin_backward(Layer& l, Activations& a, const LayerBackward& b) {
   return state_in(l, a, b.dc_last, hidden, l.dc, nullptr);
 }
 
-Fault backward_loop(Layer& l, Activations& a, const float* dy) {
-  Graphs::Key key = {1, reinterpret_cast<std::uintptr_t>(dy)};
+Fault forward_loop(Layer& l, Activations& a, const std::int32_t* ids, const Range& r) {
+  if (runs_persistent(l, a)) return persistent_forward(l, a, ids, r.first, r.last);
+  const auto steps = [&]() -> Fault {
+    for (Size t = r.first; t < r.last; ++t) RONDO_TRY(forward_step(l, a, ids, t));
+    return nullptr;
+  };
+  return loop(l, a, {0, static_cast<std::uintptr_t>(r.first), static_cast<std::uintptr_t>(r.last),
+                     reinterpret_cast<std::uintptr_t>(ids)}, steps);
+}
+
+Fault backward_loop(Layer& l, Activations& a, const float* dy, const Range& r) {
+  if (runs_persistent(l, a)) return persistent_backward(l, a, dy, r.first, r.last);
+  Graphs::Key key = {1, static_cast<std::uintptr_t>(r.first), static_cast<std::uintptr_t>(r.last),
+                     reinterpret_cast<std::uintptr_t>(dy)};
   for (const Memory* m : {&l.dh, &l.dc, &l.gradients, &l.dh_rows, &l.du, &l.dh_step})
     key.push_back(reinterpret_cast<std::uintptr_t>(m->as<void>()));
   const auto steps = [&]() -> Fault {
-    for (Size t = a.steps - 1; t >= 0; --t) RONDO_TRY(backward_step(l, a, dy, t));
+    for (Size t = r.last - 1; t >= r.first; --t) RONDO_TRY(backward_step(l, a, dy, t));
     return nullptr;
   };
   return loop(l, a, key, steps);
@@ -305,49 +336,59 @@ Fault projection_gradient(Layer& l, const Activations& a, const LayerBackward& b
                         .precision = l.spec.precision});
 }
 
+// What comes of all rows: the gradients of weights and biases.
+Fault weight_gradients(Layer& l, Activations& a, const LayerBackward& b, const Inputs& in,
+                       const void* all) {
+  const Size width = l.slots * l.spec.hidden;
+  const void* before = nullptr;
+  RONDO_TRY(states_before(l, a, &before));
+  RONDO_TRY(weight_gradient(l, a, all, {recurrent_slot(l), l.gates, before, l.state, b.w_hh,
+                                        b.add}));
+  if (l.projected()) RONDO_TRY(projection_gradient(l, a, b));
+  RONDO_TRY(input_weight_gradient(l, a, b, in, all));
+  RONDO_TRY(l.sums.ensure(l.c, width * kFloat));
+  RONDO_TRY(sum_columns(l.c, {all, a.rows, width, width, l.rounded}, l.sums.as<float>(), 0));
+  return split_biases(l.c, l.spec.cell, l.spec.hidden, l.sums.as<float>(), b.b_ih, b.b_hh, b.add);
+}
+
 }  // namespace
 
 Fault run_forward(Layer& l, Activations& a, const LayerForward& f) {
   const Size hidden = l.spec.hidden;
+  const bool lstm = l.spec.cell == kLstm;
+  const Range r = range_of(a, f.first, f.last == 0 ? a.steps : f.last);
   const std::int32_t* ids = f.ids;
   const float* x = f.x;
   if (reversed(l)) {
     RONDO_TRY(turn_input(l, a, f));
     ids = a.ids.as<std::int32_t>(), x = a.x.as<float>();
   }
-  RONDO_TRY(state_in(l, a, f.h_first, l.state, a.h, l.rounded ? &a.h_rounded : nullptr));
-  if (l.spec.cell == kLstm) RONDO_TRY(state_in(l, a, f.c_first, hidden, a.c, nullptr));
-  if (l.spec.ids == 0) RONDO_TRY(input_product(l, a, x));
-  const auto steps = [&]() -> Fault {
-    for (Size t = 0; t < a.steps; ++t) RONDO_TRY(forward_step(l, a, ids, t));
-    return nullptr;
-  };
-  RONDO_TRY(loop(l, a, {0, reinterpret_cast<std::uintptr_t>(ids)}, steps));
+  if (r.first == 0) {
+    RONDO_TRY(state_in(l, a, f.h_first, l.state, a.h, l.rounded ? &a.h_rounded : nullptr));
+    if (lstm) RONDO_TRY(state_in(l, a, f.c_first, hidden, a.c, nullptr));
+  }
+  if (l.spec.ids == 0) RONDO_TRY(input_product(l, a, x, r));
+  RONDO_TRY(forward_loop(l, a, ids, r));
+  if (r.last < a.steps) return nullptr;
   if (reversed(l))
     RONDO_TRY(turn_rows(l, a, a.h.as<float>() + a.batch * l.state, l.state, a.y.as<float>()));
   RONDO_TRY(last_state(l, a, a.h, l.state, f.h_last));
-  return l.spec.cell == kLstm ? last_state(l, a, a.c, hidden, f.c_last) : nullptr;
+  return lstm ? last_state(l, a, a.c, hidden, f.c_last) : nullptr;
 }
 
 Fault run_backward(Layer& l, Activations& a, const LayerBackward& b) {
-  const Size hidden = l.spec.hidden, width = l.slots * hidden;
+  const Range r = range_of(a, b.first, b.last == 0 ? a.steps : b.last);
   Inputs in{};
   RONDO_TRY(inputs_of(l, a, b, &in));
-  RONDO_TRY(begin_backward(l, a, b));
-  RONDO_TRY(backward_loop(l, a, in.dy));
-  RONDO_TRY(first_state(l, a, l.dh, l.state, b.dh_first));
-  if (l.spec.cell == kLstm) RONDO_TRY(first_state(l, a, l.dc, hidden, b.dc_first));
+  if (r.last == a.steps) RONDO_TRY(begin_backward(l, a, b));
+  RONDO_TRY(backward_loop(l, a, in.dy, r));
   const void* all = l.rounded ? l.gradients.as<void>() : a.gates.as<void>();
-  const void* before = nullptr;
-  RONDO_TRY(states_before(l, a, &before));
-  RONDO_TRY(weight_gradient(l, a, all, {recurrent_slot(l), l.gates, before, l.state, b.w_hh,
-                                        b.add}));
-  if (l.projected()) RONDO_TRY(projection_gradient(l, a, b));
-  RONDO_TRY(input_gradients(l, a, b, in, all));
+  RONDO_TRY(input_gradient(l, r, in, all));
+  if (r.first > 0) return nullptr;
+  RONDO_TRY(first_state(l, a, l.dh, l.state, b.dh_first));
+  if (l.spec.cell == kLstm) RONDO_TRY(first_state(l, a, l.dc, l.spec.hidden, b.dc_first));
   if (in.dx != b.dx) RONDO_TRY(turn_rows(l, a, in.dx, l.spec.inputs, b.dx));
-  RONDO_TRY(l.sums.ensure(l.c, width * kFloat));
-  RONDO_TRY(sum_columns(l.c, {all, a.rows, width, width, l.rounded}, l.sums.as<float>(), 0));
-  return split_biases(l.c, l.spec.cell, hidden, l.sums.as<float>(), b.b_ih, b.b_hh, b.add);
+  return weight_gradients(l, a, b, in, all);
 }
 
 }  // namespace rondo::ops::cuda

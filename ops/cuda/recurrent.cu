@@ -3,6 +3,7 @@
 // graph. (3) Backward the same way round, then dx and the weights' gradients as large products.
 
 #include <new>
+#include <utility>
 
 #include <rondo/ops/cuda/recurrent.h>
 #include <rondo/ops/cuda/table.h>
@@ -147,6 +148,8 @@ Fault lay_out(Activations& a, const Sequences& s) {
       last[static_cast<std::size_t>(k)] = static_cast<std::int32_t>(a.batch + a.at_of(t) + k);
     }
   }
+  const std::vector<std::int32_t> at(a.at.begin(), a.at.end());
+  RONDO_TRY(upload(a.layer.c, a.at_device, at));
   RONDO_TRY(upload(a.layer.c, a.order, order));
   RONDO_TRY(upload(a.layer.c, a.previous, previous));
   return upload(a.layer.c, a.last, last);
@@ -168,7 +171,10 @@ Fault layer_open(Context* c, const LayerSpec* s, Layer** out) {
                                   .gates = gates_of(s->cell),
                                   .state = s->projection > 0 ? s->projection : s->hidden,
                                   .rounded = s->precision == Precision::kBf16};
-  return *out == nullptr ? fail("out of memory") : nullptr;
+  if (*out == nullptr) return fail("out of memory");
+  const Fault fault = plan_persistent(**out);
+  if (fault != nullptr) layer_close(std::exchange(*out, nullptr));
+  return fault;
 }
 
 void layer_close(Layer* l) { delete l; }
@@ -190,6 +196,7 @@ Fault layer_pack(Layer* l, const LayerWeights* w) {
   RONDO_TRY(l->bias.ensure(l->c, l->slots * l->spec.hidden * kFloat));
   RONDO_TRY(join_biases(l->c, l->spec.cell, l->spec.hidden, w->b_ih, w->b_hh,
                         l->bias.as<float>()));
+  RONDO_TRY(pack_persistent(*l));
   l->packed = true;
   return nullptr;
 }
@@ -231,21 +238,31 @@ Fault activations_y(Activations* a, const float** y) {
 }
 
 Fault layer_forward(Layer* l, Activations* a, const LayerForward* f) {
+  const Size last = f->last == 0 ? a->steps : f->last;
   RONDO_NEED(&a->layer == l && l->packed);
   RONDO_NEED(l->spec.ids != 0 ? f->ids != nullptr : f->x != nullptr);
+  RONDO_NEED(f->first >= 0 && f->first < last && last <= a->steps);
+  RONDO_NEED(f->first == 0 || f->first == a->forward_done);
+  RONDO_NEED(l->spec.reverse == 0 || (f->first == 0 && last == a->steps));
   RONDO_TRY(use(l->c));
+  a->backward_left = 0;
   RONDO_TRY(run_forward(*l, *a, *f));
-  a->ready = true;
+  a->forward_done = last;
+  if (last == a->steps) a->backward_left = last;
   return nullptr;
 }
 
 Fault layer_backward(Layer* l, Activations* a, const LayerBackward* b) {
+  const Size last = b->last == 0 ? a->steps : b->last;
   RONDO_NEED(&a->layer == l && l->packed && b->dy != nullptr);
   RONDO_NEED(!l->projected() || b->w_hr != nullptr);
   RONDO_NEED(l->spec.ids != 0 ? b->ids != nullptr && b->dx == nullptr : b->x != nullptr);
-  if (!a->ready) return fail("backward on the GPU needs a forward before it, once for each");
+  if (a->backward_left == 0)
+    return fail("backward on the GPU needs a forward before it, once for each");
+  RONDO_NEED(b->first >= 0 && b->first < last && last == a->backward_left);
+  RONDO_NEED(l->spec.reverse == 0 || (b->first == 0 && last == a->steps));
   RONDO_TRY(use(l->c));
-  a->ready = false;
+  a->backward_left = b->first;
   return run_backward(*l, *a, *b);
 }
 

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include <rondo/ops/cuda/device.h>
+#include <rondo/ops/cuda/persistent.h>
 
 namespace rondo::ops::cuda {
 
@@ -143,6 +144,8 @@ struct Layer {
   Memory dy, dx;                 // reverse: turned
   [[nodiscard]] bool projected() const { return spec.projection > 0; }
   Graphs graphs;
+  PersistentPlan plan;
+  Memory persistent_forward, persistent_backward, mail, flags;   // weights; see PersistentLink
   bool packed = false;
 };
 
@@ -157,7 +160,9 @@ struct Activations {
   Memory u;                      // with a projection [rows,H], float32 or bf16
   Memory turned;                 // reverse: int32 [rows]: where a row lies in the turned batch
   Memory x, ids, y;              // reverse: the input turned, the output turned back
-  bool ready = false;            // forward has run, backward has not
+  Memory at_device;              // int32 [steps+1], unless equal; for persistent kernels
+  Size forward_done = 0;         // steps
+  Size backward_left = 0;        // steps; 0: backward needs a forward before it
   [[nodiscard]] Size count(Size t) const { return at_of(t + 1) - at_of(t); }
   [[nodiscard]] Size at_of(Size t) const { return at[static_cast<std::size_t>(t)]; }
   [[nodiscard]] Size before(Size t) const { return t == 0 ? 0 : batch + at_of(t - 1); }

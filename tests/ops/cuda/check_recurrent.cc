@@ -79,11 +79,21 @@ RecurrentProblem<double> reference(const RecurrentCase& c, const Problem& f, std
   return d;
 }
 
-// A layer on the GPU with everything around it. `reverse`: reads its sequences backwards.
+// How a layer runs: backwards in time; which recurrence, on how many processors; in parts of so
+// many steps (0: all at once).
+struct Way {
+  bool reverse = false;
+  cuda::Recurrence recurrence = cuda::Recurrence::kChosen;
+  std::int32_t processors = 0;
+  Dim part = 0;
+};
+
+// A layer on the GPU with everything around it.
 class OnGpu {
  public:
-  OnGpu(Harness& h, const Problem& f, Precision precision, bool reverse = false)
-      : h_(h), f_(f), w_ih(h.gpu(), f.w_ih), w_hh(h.gpu(), f.w_hh), b_ih(h.gpu(), f.b_ih),
+  OnGpu(Harness& h, const Problem& f, Precision precision, const Way& way = {})
+      : h_(h), f_(f), part_(way.part > 0 ? way.part : f.lengths.steps()),
+        w_ih(h.gpu(), f.w_ih), w_hh(h.gpu(), f.w_hh), b_ih(h.gpu(), f.b_ih),
         b_hh(h.gpu(), f.b_hh), w_hr(h.gpu(), f.w_hr), x(h.gpu(), f.x),
         ids(h.gpu(), f.ids), h0(h.gpu(), f.h0),
         c0(h.gpu(), f.c0), dy(h.gpu(), f.dy), dh(h.gpu(), f.dh_last), dc(h.gpu(), f.dc_last),
@@ -92,7 +102,7 @@ class OnGpu {
         gb_hh(h.gpu(), f.b_hh), g_hr(h.gpu(), f.w_hr) {
     const cuda::LayerSpec spec{static_cast<std::int32_t>(f.spec.cell), f.spec.inputs,
                                f.spec.hidden, f.spec.ids, precision, f.spec.projection,
-                               reverse ? 1 : 0};
+                               way.reverse ? 1 : 0, way.recurrence, way.processors};
     must(h.api().layer_open(h.context(), &spec, &layer_));
     const cuda::LayerWeights w{w_ih.f(), w_hh.f(), b_ih.f(), b_hh.f(), w_hr.f()};
     must(h.api().layer_pack(layer_, &w));
@@ -124,9 +134,12 @@ class OnGpu {
   void forward() {
     for (Buffer* b : {&h_last, &c_last}) b->poison();
     const bool dense = !f_.spec.ids;
-    const cuda::LayerForward run{dense ? x.f() : nullptr, dense ? nullptr : ids.i(), h0.f(),
+    cuda::LayerForward run{dense ? x.f() : nullptr, dense ? nullptr : ids.i(), h0.f(),
                                  c0.f(), h_last.f(), c_last.f()};
-    must(h_.api().layer_forward(layer_, activations_, &run));
+    for (Dim t = 0; t < f_.lengths.steps(); t += part_) {
+      run.first = t, run.last = std::min(t + part_, f_.lengths.steps());
+      must(h_.api().layer_forward(layer_, activations_, &run));
+    }
     must(h_.api().activations_y(activations_, &y));
   }
 
@@ -135,10 +148,13 @@ class OnGpu {
     if (!add_to)
       for (Buffer* b : {&g_ih, &g_hh, &gb_ih, &gb_hh, &g_hr}) b->poison();
     const bool dense = !f_.spec.ids;
-    const cuda::LayerBackward run{dense ? x.f() : nullptr, dense ? nullptr : ids.i(), dy_of_all,
+    cuda::LayerBackward run{dense ? x.f() : nullptr, dense ? nullptr : ids.i(), dy_of_all,
                                   dh.f(), dc.f(), dense ? dx.f() : nullptr, dh0.f(), dc0.f(),
                                   g_ih.f(), g_hh.f(), gb_ih.f(), gb_hh.f(), add_to, g_hr.f()};
-    must(h_.api().layer_backward(layer_, activations_, &run));
+    for (Dim t = f_.lengths.steps(); t > 0; t = run.first) {
+      run.last = t, run.first = std::max<Dim>((t - 1) / part_ * part_, 0);
+      must(h_.api().layer_backward(layer_, activations_, &run));
+    }
   }
 
   std::vector<Output> outputs(const RecurrentProblem<double>& d) const {
@@ -172,6 +188,7 @@ class OnGpu {
  private:
   Harness& h_;
   const Problem& f_;
+  const Dim part_;   // steps
   cuda::Layer* layer_ = nullptr;
   cuda::Activations* activations_ = nullptr;
   Buffer w_ih, w_hh, b_ih, b_hh, w_hr, x, ids, h0, c0, dy, dh, dc;
@@ -212,15 +229,16 @@ Drawn draw_layer(const RecurrentCase& c, Precision precision, std::uint64_t seed
 
 constexpr const char* kNames[] = {"float32", "tf32", "bf16"};
 
-// The first pass runs step by step, the second captures, the third replays: all the same bits.
-// A fourth adds to the gradients.
-void layer(Harness& h, const RecurrentCase& c, Precision precision) {
-  const std::string name = "recurrent_" + c.name + "_" + kNames[static_cast<int>(precision)];
+// Step by step, the first pass is launched, the second captured, the third replayed: all the same
+// bits. A fourth adds to the gradients.
+void layer(Harness& h, const RecurrentCase& c, Precision precision, const char* how,
+           const Way& way) {
+  const std::string name = "recurrent_" + c.name + "_" + kNames[static_cast<int>(precision)] + how;
   if (!h.wanted(name)) return;
   const double tolerance = tolerance_of(precision);
   const Drawn drawn = draw_layer(c, precision, h.seed());
   const auto& [f, d] = drawn;
-  OnGpu gpu(h, f, precision);
+  OnGpu gpu(h, f, precision, way);
   h.check(name, tolerance, [&] {
     gpu.pass(false);
     return gpu.outputs(d);
@@ -233,6 +251,39 @@ void layer(Harness& h, const RecurrentCase& c, Precision precision) {
     gpu.pass(true);
     return gpu.outputs(twice);
   });
+}
+
+// Both recurrences; some cases also in parts, and on a share of the processors, where a group has
+// more sequences than it takes at once.
+void layer_each_way(Harness& h, const RecurrentCase& c, Precision p) {
+  using cuda::Recurrence;
+  layer(h, c, p, "", {});
+  if (c.spec.projection == 0) layer(h, c, p, "_steps", {.recurrence = Recurrence::kSteps});
+  for (const char* name :
+       {"lstm_full", "gru_full", "lstm_lengths", "gru_lengths", "tanh_lengths"}) {
+    if (c.name != name) continue;
+    layer(h, c, p, "_parts", {.part = 3});
+    layer(h, c, p, "_steps_parts", {.recurrence = Recurrence::kSteps, .part = 3});
+    layer(h, c, p, "_share", {.recurrence = Recurrence::kPersistent, .processors = 4});
+  }
+}
+
+// Layers whose weights fill registers and shared memory; 16 units a block; many lengths.
+void persistent_layers(Harness& h) {
+  const Way share{.recurrence = cuda::Recurrence::kPersistent, .processors = 2, .part = 4};
+  const Way all{.recurrence = cuda::Recurrence::kPersistent};
+  std::vector<Dim> lengths;
+  for (Dim k = 0; k < 40; ++k) lengths.push_back(k * k % 9 + 1);
+  for (const Cell cell : {Cell::kLstm, Cell::kGru}) {
+    const std::string name = cases::cell_name(cell);
+    const RecurrentCase many{name + "_many", {cell, 12, 40, false}, {9, 40}, lengths};
+    h.attempt(many.name, [&] { layer(h, many, Precision::kBf16, "_slabs", share); });
+    h.attempt(many.name, [&] { layer(h, many, Precision::kFloat32, "_slabs", share); });
+    const RecurrentCase wide{name + "_wide", {cell, 5, 520, false}, {2, 4}};
+    h.attempt(wide.name, [&] { layer(h, wide, Precision::kBf16, "_persistent", all); });
+    const RecurrentCase wider{name + "_wider", {cell, 5, 648, false}, {2, 3}};
+    h.attempt(wider.name, [&] { layer(h, wider, Precision::kTf32, "_persistent", all); });
+  }
 }
 
 // Turning rows knows nothing of cells: one of each kind is enough.
@@ -248,7 +299,7 @@ class BothOnGpu {
  public:
   BothOnGpu(Harness& h, const Drawn (&ways)[2], const Tensor<float>& dy, Precision precision)
       : h_(h), f_(ways[0].f), forward_(h, ways[0].f, precision),
-        reverse_(h, ways[1].f, precision, true), dy_(h.gpu(), dy), y_(h.gpu(), dy),
+        reverse_(h, ways[1].f, precision, {.reverse = true}), dy_(h.gpu(), dy), y_(h.gpu(), dy),
         half_{Buffer(h.gpu(), f_.dy), Buffer(h.gpu(), f_.dy)} {}
 
   std::vector<Output> run(const RecurrentProblem<double> (&d)[2], const Tensor<double>& y) {
@@ -312,11 +363,13 @@ void check_recurrent(Harness& h) {
       all.push_back({cases::cell_name(cell) + "_large", {cell, 512, 512, false}, {6, 64}});
   for (const RecurrentCase& c : all) {
     for (const Precision p : {Precision::kFloat32, Precision::kTf32, Precision::kBf16}) {
-      if (h.small() && p == Precision::kTf32) continue;
-      h.attempt(c.name, [&] { layer(h, c, p); });
+      const bool shown = c.name == "lstm_ragged" || c.name == "gru_full";
+      if (h.small() && p == Precision::kTf32 && !shown) continue;
+      h.attempt(c.name, [&] { layer_each_way(h, c, p); });
       if (turns(c)) h.attempt(c.name, [&] { both_ways(h, c, p); });
     }
   }
+  persistent_layers(h);
 }
 
 }  // namespace rondo::ops::gpu_check

@@ -1,4 +1,5 @@
 #include <rondo/ops/gpu.h>
+#include <rondo/ops/gpu_buffer.h>
 
 #include <gtest/gtest.h>
 
@@ -113,6 +114,95 @@ TEST(GpuTest, WrongShapesAndUnknownCellsAreSentences) {
                "wrong arguments of a GPU op: not &a->layer == l && l->packed && b->dy != nullptr");
   api.activations_close(activations);
   api.layer_close(layer);
+}
+
+// A layer of one step, open, packed and run forward once.
+class SmallLayer {
+ public:
+  SmallLayer(Gpu& gpu, const cuda::LayerSpec& spec) : gpu_(gpu) {
+    const cuda::Size rows = 4 * spec.hidden;
+    const GpuBuffer w_ih = zeros(rows * spec.inputs), w_hh = zeros(rows * spec.hidden);
+    const GpuBuffer b_ih = zeros(rows), b_hh = zeros(rows), x = zeros(3 * spec.inputs);
+    const cuda::LayerWeights weights{w_ih.f(), w_hh.f(), b_ih.f(), b_hh.f()};
+    const cuda::Sequences one{1, 3, nullptr, nullptr};
+    cuda::LayerForward forward{};
+    forward.x = x.f();
+    must(api().layer_open(gpu.context(), &spec, &layer_));
+    must(api().layer_pack(layer_, &weights));
+    must(api().activations_open(layer_, &one, &activations_));
+    must(api().layer_forward(layer_, activations_, &forward));
+    (void)api().wait(gpu.context());   // what it says is the test's business, later
+  }
+  ~SmallLayer() {
+    api().activations_close(activations_);
+    api().layer_close(layer_);
+  }
+  SmallLayer(const SmallLayer&) = delete;
+  SmallLayer& operator=(const SmallLayer&) = delete;
+
+ private:
+  [[nodiscard]] const cuda::Entries& api() const { return gpu_.entries(); }
+  [[nodiscard]] GpuBuffer zeros(cuda::Size count) const {
+    GpuBuffer buffer(gpu_, static_cast<std::size_t>(count) * sizeof(float));
+    buffer.fill(0);
+    return buffer;
+  }
+  Gpu& gpu_;
+  cuda::Layer* layer_ = nullptr;
+  cuda::Activations* activations_ = nullptr;
+};
+
+cuda::LayerSpec lstm_of(cuda::Size hidden, cuda::Recurrence recurrence) {
+  cuda::LayerSpec spec{3, 5, hidden, 0, cuda::Precision::kBf16};
+  spec.recurrence = recurrence;
+  return spec;
+}
+
+TEST(GpuTest, TheProfileNamesHowEachLayerGoesThroughTime) {
+  const Variable chosen("RONDO_CUDA_MODULE", RONDO_TEST_EMULATED_MODULE);
+  const GpuOrReason found = open_gpu();
+  ASSERT_NE(found.gpu, nullptr);
+  const SmallLayer small(*found.gpu, lstm_of(40, cuda::Recurrence::kChosen));
+  const SmallLayer large(*found.gpu, lstm_of(1100, cuda::Recurrence::kChosen));
+  const SmallLayer asked(*found.gpu, lstm_of(48, cuda::Recurrence::kSteps));
+  const std::string profile = found.gpu->numeric_profile();
+  for (const char* part : {"; LSTM 40 bf16 persistent (32 units a block)",
+                           "; LSTM 1100 bf16 step by step (it has more than 1024 units)",
+                           "; LSTM 48 bf16 step by step (as asked for)"})
+    EXPECT_NE(profile.find(part), std::string::npos) << part << " in " << profile;
+}
+
+TEST(GpuTest, APersistentLayerThatDoesNotFitIsRefusedInOneSentence) {
+  const Variable chosen("RONDO_CUDA_MODULE", RONDO_TEST_EMULATED_MODULE);
+  const GpuOrReason found = open_gpu();
+  ASSERT_NE(found.gpu, nullptr);
+  cuda::Layer* layer = nullptr;
+  const cuda::LayerSpec wide = lstm_of(1025, cuda::Recurrence::kPersistent);
+  EXPECT_STREQ(found.gpu->entries().layer_open(found.gpu->context(), &wide, &layer),
+               "this layer of 1025 units cannot run as one persistent kernel: it has more than "
+               "1024 units");
+  EXPECT_EQ(layer, nullptr);
+  cuda::LayerSpec crowded = lstm_of(100, cuda::Recurrence::kPersistent);
+  crowded.processors = 3;
+  EXPECT_STREQ(found.gpu->entries().layer_open(found.gpu->context(), &crowded, &layer),
+               "this layer of 100 units cannot run as one persistent kernel: its weights do not "
+               "fit into the processors");
+}
+
+// A block that never runs: the others stop waiting, and nobody takes their numbers for results.
+TEST(GpuTest, APersistentKernelWhoseBlocksDoNotMeetEndsInAFault) {
+  const Variable chosen("RONDO_CUDA_MODULE", RONDO_TEST_EMULATED_MODULE);
+  const Variable stuck("RONDO_EMULATED_GPU", "stuck");
+  const GpuOrReason found = open_gpu();
+  ASSERT_NE(found.gpu, nullptr);
+  const SmallLayer layer(*found.gpu, lstm_of(40, cuda::Recurrence::kPersistent));
+  const GpuBuffer number(*found.gpu, sizeof(float));
+  float out = 0;
+  for (int again = 0; again < 2; ++again)
+    EXPECT_STREQ(found.gpu->entries().copy_out(found.gpu->context(), &out, number.raw(),
+                                               sizeof out),
+                 "a recurrent layer's kernel waited more than 10 s for another of its blocks and "
+                 "gave up; what this GPU has computed since is not valid");
 }
 
 // Device memory in another process: the child opens what the parent has named, and the parent's

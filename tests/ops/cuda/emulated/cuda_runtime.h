@@ -5,8 +5,10 @@
 //
 // Device memory is host memory (so AddressSanitizer watches every access of a kernel). A block's
 // threads are fibers that take turns at barriers and shuffles; a barrier that not all of a block's
-// threads reach ends the program. Blocks run one after another. Streams: see streams.h.
+// threads reach ends the program. Blocks run one after another, but those of a cooperative launch
+// are alive together (fibers.cc). Streams: see streams.h.
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -17,7 +19,9 @@
 #define __global__
 #define __device__
 #define __host__
-#define __shared__ static   // blocks run one after another
+#define __shared__ static   // blocks run one after another; cooperative ones: dynamic_shared()
+#define __grid_constant__
+#define __launch_bounds__(...)
 
 struct dim3 {
   unsigned x = 1, y = 1, z = 1;
@@ -28,13 +32,31 @@ struct alignas(16) float4 {
   float x, y, z, w;
 };
 inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
+struct uint2 {
+  unsigned x, y;
+};
+inline uint2 make_uint2(unsigned x, unsigned y) { return {x, y}; }
+struct alignas(16) uint4 {
+  unsigned x, y, z, w;
+};
+inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
 
 namespace emulated {
 void barrier();
 std::uint64_t exchange(std::uint64_t mine, int from_lane);   // all of a warp at once
 unsigned ballot(bool vote);
 using Kernel = void (*)();   // only to tell kernels apart
-void run_grid(Kernel, unsigned blocks, unsigned threads, const std::function<void()>& body);
+struct Launch {
+  Kernel kernel;
+  unsigned blocks, threads;
+  std::size_t shared_bytes;
+  bool cooperative;
+};
+void run_grid(const Launch&, const std::function<void()>& body);
+void look();   // a thread of a cooperative launch lets other blocks go on
+unsigned char* dynamic_shared();
+using Together = void (*)(void** of_lanes);
+void together(Together, void* mine);   // all of a warp at once
 }  // namespace emulated
 
 extern dim3 gridDim, threadIdx, blockIdx;   // of the fiber that runs
@@ -50,6 +72,18 @@ T __shfl_xor_sync(unsigned, T v, int d) {
   return v;
 }
 unsigned __ballot_sync(unsigned, bool vote);
+inline bool __any_sync(unsigned mask, bool vote) { return __ballot_sync(mask, vote) != 0; }
+inline bool __all_sync(unsigned mask, bool vote) { return __ballot_sync(mask, !vote) == 0; }
+inline unsigned __float_as_uint(float x) {
+  unsigned bits = 0;
+  std::memcpy(&bits, &x, sizeof bits);
+  return bits;
+}
+inline float __uint_as_float(unsigned bits) {
+  float x = 0;
+  std::memcpy(&x, &bits, sizeof x);
+  return x;
+}
 inline int __popc(unsigned x) { return __builtin_popcount(x); }
 inline unsigned long long atomicMin(unsigned long long* at, unsigned long long v) {
   const unsigned long long old = *at;
@@ -58,11 +92,14 @@ inline unsigned long long atomicMin(unsigned long long* at, unsigned long long v
 }
 using std::isfinite;
 using std::isnan;
+using std::max;
+using std::min;
 
 enum cudaError_t {
   cudaSuccess = 0, cudaErrorInvalidValue = 1, cudaErrorMemoryAllocation = 2,
   cudaErrorInsufficientDriver = 35, cudaErrorNoDevice = 100, cudaErrorNotReady = 600,
-  cudaErrorIllegalAddress = 700, cudaErrorNotSupported = 801
+  cudaErrorIllegalAddress = 700, cudaErrorCooperativeLaunchTooLarge = 720,
+  cudaErrorNotSupported = 801
 };
 enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice };
 enum { cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2 };
@@ -79,17 +116,32 @@ struct cudaDeviceProp {
   char name[256];
   int major, minor, multiProcessorCount;
 };
+enum cudaLaunchAttributeID { cudaLaunchAttributeCooperative };
+struct cudaLaunchAttribute {
+  cudaLaunchAttributeID id;
+  struct {
+    int cooperative;
+  } val;
+};
 struct cudaLaunchConfig_t {
   dim3 gridDim, blockDim;
   std::size_t dynamicSmemBytes = 0;
   cudaStream_t stream = nullptr;
+  const cudaLaunchAttribute* attrs = nullptr;
+  unsigned numAttrs = 0;
 };
+enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
+enum cudaDeviceAttr { cudaDevAttrMaxSharedMemoryPerBlockOptin, cudaDevAttrCooperativeLaunch };
 
 const char* cudaGetErrorString(cudaError_t);
 const char* cudaGetErrorName(cudaError_t);
 cudaError_t cudaGetLastError();
 cudaError_t cudaGetDeviceCount(int*);
 cudaError_t cudaSetDevice(int);
+cudaError_t cudaDeviceGetAttribute(int*, cudaDeviceAttr, int device);
+cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute, int);
+cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int*, const void* kernel, int threads,
+                                                          std::size_t shared_bytes);
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp*, int);
 cudaError_t cudaDriverGetVersion(int*);
 cudaError_t cudaRuntimeGetVersion(int*);
@@ -126,9 +178,10 @@ cudaError_t cudaEventElapsedTime(float*, cudaEvent_t, cudaEvent_t);
 namespace emulated {
 void submit(cudaStream_t, std::function<void()> work);   // or into the graph being captured
 // RONDO_EMULATED_GPU names what is odd about the device: none, old, full, small, other, no-ipc,
-// no-ipc-open.
+// no-ipc-open, stuck (a block of a cooperative launch never runs).
 bool told(const char* what);
 void touch(const void* device_memory);
+bool admits(const Launch&);   // all blocks of a cooperative launch fit at once
 cudaError_t broken();   // an error that stays, or none
 }  // namespace emulated
 
@@ -136,10 +189,12 @@ cudaError_t broken();   // an error that stays, or none
 template <class... P, class... A>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(P...),
                                A... arguments) {
-  const unsigned blocks = config->gridDim.x, threads = config->blockDim.x;
+  const emulated::Launch launch{reinterpret_cast<emulated::Kernel>(kernel), config->gridDim.x,
+                                config->blockDim.x, config->dynamicSmemBytes,
+                                config->numAttrs == 1 && config->attrs->val.cooperative != 0};
+  if (!emulated::admits(launch)) return cudaErrorCooperativeLaunchTooLarge;
   emulated::submit(config->stream, [=, all = std::tuple<P...>(arguments...)] {
-    emulated::run_grid(reinterpret_cast<emulated::Kernel>(kernel), blocks, threads,
-                       [&] { std::apply(kernel, all); });
+    emulated::run_grid(launch, [&] { std::apply(kernel, all); });
   });
   return cudaSuccess;
 }

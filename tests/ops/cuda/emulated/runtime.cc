@@ -36,10 +36,29 @@ cudaError_t cudaGetDeviceCount(int* count) {
   return *count == 0 ? cudaErrorNoDevice : cudaSuccess;
 }
 cudaError_t cudaSetDevice(int) { return cudaSuccess; }
+// As on an H100: 227 KiB of a processor's shared memory, one block of a large kernel on each.
+constexpr std::size_t kSharedBytes = 227 << 10;
+constexpr int kProcessors = 48;
+
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int) {
-  *p = {"emulated GPU", emulated::told("old") ? 7 : 9, 0, 2};
+  *p = {"emulated GPU", emulated::told("old") ? 7 : 9, 0, kProcessors};
   if (emulated::told("other")) std::strcpy(p->name, "another emulated GPU");
   return cudaSuccess;
+}
+cudaError_t cudaDeviceGetAttribute(int* out, cudaDeviceAttr which, int) {
+  *out = which == cudaDevAttrCooperativeLaunch ? 1 : static_cast<int>(kSharedBytes);
+  return cudaSuccess;
+}
+cudaError_t cudaFuncSetAttribute(const void*, cudaFuncAttribute, int bytes) {
+  return static_cast<std::size_t>(bytes) > kSharedBytes ? cudaErrorInvalidValue : cudaSuccess;
+}
+cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, const void*, int,
+                                                          std::size_t shared_bytes) {
+  return *blocks = shared_bytes <= kSharedBytes ? 1 : 0, cudaSuccess;
+}
+bool emulated::admits(const Launch& launch) {
+  if (launch.shared_bytes > kSharedBytes) return false;
+  return !launch.cooperative || launch.blocks <= unsigned{kProcessors};
 }
 cudaError_t cudaDriverGetVersion(int* v) { return *v = 0, cudaSuccess; }
 cudaError_t cudaRuntimeGetVersion(int* v) { return *v = 0, cudaSuccess; }
