@@ -108,6 +108,26 @@ TEST_P(Layers, StagesAndThreadsChangeNoBit) {
   }
 }
 
+// Large enough for several blocks of rows, panels of units and items a thread.
+TEST_P(Layers, AtALargerSizeStagesAndThreadsChangeNoBitEither) {
+  ModelSpec model = GetParam().model;
+  model.hidden = 72;
+  if (model.projection > 0) model.projection = 40;
+  if (model.embedding > 0) model.embedding = 24;
+  const auto large = [&](Layout layout) {
+    RunSpec spec = small(model, layout);
+    spec.seq = 11;
+    spec.batch = 66;
+    return spec;
+  };
+  const Outcome one = one_step(large({2, 1, 2}), 1);
+  for (const int threads : {2, 3}) {
+    const Outcome other = one_step(large({2, 3, 2}), threads);
+    EXPECT_EQ(one.loss, other.loss);
+    EXPECT_TRUE(same_bits(one.gradient, other.gradient)) << threads;
+  }
+}
+
 // The same elements are dropped wherever a sequence is computed.
 TEST_P(Layers, ReplicasAndMicrobatchesGiveTheGradientOfTheWholeBatch) {
   const std::vector<float> parameters = weights();
