@@ -24,7 +24,8 @@ struct Relu {
 };
 
 template <class V, template <class> class Act>
-void elman_forward(const CellForward<typename V::T>& s) {
+void elman_forward(const CellForward<typename V::T>& run) {
+  const CellForward<typename V::T> s = run;   // stores cannot change a copy
   for (long row = 0; row < s.rows; ++row) {
     for (long u = 0; u < s.units; u += kLanes) {
       auto* tile = s.gates + row * kTile + u;
@@ -36,8 +37,11 @@ void elman_forward(const CellForward<typename V::T>& s) {
 }
 
 template <class V, template <class> class Act>
-void elman_backward(const CellBackward<typename V::T>& s) {
+void elman_backward(const CellBackward<typename V::T>& run) {
+  const CellBackward<typename V::T> s = run;
   for (long row = 0; row < s.rows; ++row) {
+    ask_for_tile(s.gates + (row - s.back) * kTile);
+    ask_for_tile(s.dy + (row - s.back) * s.h_stride);
     for (long u = 0; u < kTile; u += kLanes) {
       auto* tile = s.gates + row * kTile + u;
       if (u >= s.units) {

@@ -11,6 +11,7 @@
 #include <rondo/ops/cpu/product_kernel.h>
 #include <rondo/ops/cpu/row_kernel.h>
 #include <rondo/ops/cpu/scan_kernel.h>
+#include <rondo/ops/cpu/transpose_kernel.h>
 
 namespace rondo::ops::RONDO_OPS_ISA {
 
@@ -34,6 +35,7 @@ void fill_table(KernelTable<typename V::T>& t, const char* name) {
   t.optimizer[4] = run_rule<AdamRule, V>;
   t.product = product<V>;
   t.fence = fence;
+  t.transpose = transpose<V>;
   t.copy = copy<V>;
   t.sum_rows = sum_rows<V>;
   t.cross_entropy = cross_entropy<V>;

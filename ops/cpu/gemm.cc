@@ -82,8 +82,9 @@ template <class T>
 void GemmKernel<T>::run(Dim rows, const T* a, const T* b, T* c, Dim blocks,
                         const std::uint64_t* a_offsets, const std::uint64_t* b_offsets) const {
   const Dim b_step = shape_.b_by_depth ? 1 : shape_.ldb;
-  for (Dim row = 0; row < rows; row += kRowsMax) {
-    const Dim n = rows - row < kRowsMax ? rows - row : kRowsMax;
+  const Dim cuts = (rows + kRowsMax - 1) / kRowsMax;   // alike: one row alone is slow
+  for (Dim cut = 0; cut < cuts; ++cut) {
+    const Dim row = rows * cut / cuts, n = rows * (cut + 1) / cuts - row;
     const T* b_rows = b + row * b_step;
     T* c_rows = c + row * shape_.ldc;
 #ifdef RONDO_OPS_LIBXSMM

@@ -10,7 +10,8 @@
 namespace rondo::ops::RONDO_OPS_ISA {
 
 template <class V>
-void gru_forward(const CellForward<typename V::T>& s) {
+void gru_forward(const CellForward<typename V::T>& run) {
+  const CellForward<typename V::T> s = run;   // stores cannot change a copy
   for (long row = 0; row < s.rows; ++row) {
     auto* tile = s.gates + row * kTile;
     const V r = vlogistic(V::load(tile + 16));
@@ -25,10 +26,14 @@ void gru_forward(const CellForward<typename V::T>& s) {
 }
 
 template <class V>
-void gru_backward(const CellBackward<typename V::T>& s) {
+void gru_backward(const CellBackward<typename V::T>& run) {
+  const CellBackward<typename V::T> s = run;
   const V one = V::all(1);
   for (long row = 0; row < s.rows; ++row) {
     auto* tile = s.gates + row * kTile;
+    ask_for_tile(tile - s.back * kTile);
+    ask_for(s.h_before + (row - s.back) * s.h_stride);
+    ask_for(s.dy + (row - s.back) * s.h_stride);
     const V n = V::load(tile);
     const V r = V::load(tile + 16);
     const V z = V::load(tile + 32);

@@ -41,6 +41,7 @@ struct CellBackward {
   const T* dy = nullptr;          // [rows], row stride h_stride
   std::int64_t h_stride = 0;
   T* dh = nullptr;                // [rows], row stride 64: of the step after; GRU leaves dh·z
+  std::int64_t back = 0;          // rows from the step before to this one: it is asked for
 };
 
 template <class T>
@@ -64,6 +65,17 @@ struct ProductRun {
   T* c = nullptr;
   std::int64_t blocks = 1;
   const std::uint64_t *a_offsets = nullptr, *b_offsets = nullptr;   // bytes; null for one block
+};
+
+// to[c][r] = [to[c][r] +] from[r][c].
+template <class T>
+struct TransposeRun {
+  std::int64_t rows = 0, columns = 0;
+  const T* from = nullptr;
+  std::int64_t from_stride = 0;
+  T* to = nullptr;
+  std::int64_t to_stride = 0;
+  bool add = false;
 };
 
 // to[c] = Σ over `count` rows of from[row·width + c], in their order, c < columns.
@@ -148,6 +160,7 @@ struct KernelTable {
   void (*product)(const ProductRun<T>&) = nullptr;         // the fallback of the gemm seam
   // Before a result is told of that was written with `stream`: past the caches (vec.h).
   void (*fence)() = nullptr;
+  void (*transpose)(const TransposeRun<T>&) = nullptr;
   void (*sum_rows)(const RowSum<T>&) = nullptr;
   void (*copy)(const T* from, std::int64_t count, T* to, bool stream) = nullptr;
   // One row: −ln p(target) and, if d is given, d = (softmax − one-hot)·scale; d may be x. To

@@ -1,7 +1,6 @@
 #include <rondo/ops/linear.h>
 
 #include <algorithm>
-#include <vector>
 
 #include <rondo/ops/cpu/kernel_table.h>
 #include <rondo/ops/cpu/panel_product.h>
@@ -13,7 +12,8 @@ struct LinearLayer<T>::Impl {
   Impl(Dim i, Dim o, const Executor& e) : inputs(i), outputs(o), executor(e), y(i, o), dx(o, i) {}
 
   void weight_block(Dim rows, const T* x, const T* d, Dim first, T* sums, T* panel) const;
-  void weight_gradient(Dim rows, const T* x, const T* d, View<T> out, GradientMode);
+  void gradients(Dim rows, const T* x, const T* d, const LinearParams<T>&, GradientMode);
+  void bias_block(Dim rows, const T* d, Dim first, T* to, GradientMode) const;
   void prepare(Dim rows);
   const T* spread(Dim rows, const T* d);
 
@@ -22,7 +22,6 @@ struct LinearLayer<T>::Impl {
   const Executor& executor;
   PanelProduct<T> y, dx;
   Tensor<T> bias, sums, x_panels, d_copy;
-  std::vector<T> bias_sums;
   GemmKernel<T> chunk, rest;
   Dim rest_depth = -1, d_stride = outputs;
   bool packed = false, packed_for_training = false;
@@ -115,17 +114,36 @@ void LinearLayer<T>::Impl::weight_block(Dim rows, const T* x, const T* d, Dim fi
   }
 }
 
+// Columns [first, first + 64) of the gradient of the bias: sums over ascending rows.
 template <class T>
-void LinearLayer<T>::Impl::weight_gradient(Dim rows, const T* x, const T* d, View<T> out,
-                                           GradientMode mode) {
+void LinearLayer<T>::Impl::bias_block(Dim rows, const T* d, Dim first, T* to,
+                                      GradientMode mode) const {
+  const Dim n = std::min(kTile, outputs - first);
+  alignas(64) T total[kTile] = {};
+  if (n == kTile) {
+    kernels<T>().column_sums(d + first, rows, outputs, total);
+  } else {
+    for (Dim row = 0; row < rows; ++row)
+      for (Dim o = 0; o < n; ++o) total[o] = total[o] + d[row * outputs + first + o];
+  }
+  for (Dim o = 0; o < n; ++o)
+    to[first + o] = mode == GradientMode::kAdd ? to[first + o] + total[o] : total[o];
+}
+
+template <class T>
+void LinearLayer<T>::Impl::gradients(Dim rows, const T* x, const T* dy,
+                                     const LinearParams<T>& grads, GradientMode mode) {
   prepare(rows);
-  d = spread(rows, d);
-  executor.run(static_cast<int>((inputs + kTile - 1) / kTile), [&](int part) {
+  const T* d = spread(rows, dy);
+  const Dim panels = (inputs + kTile - 1) / kTile, bias_parts = (outputs + kTile - 1) / kTile;
+  executor.run(static_cast<int>(panels + bias_parts), [&](int part) {
+    if (part >= panels)
+      return bias_block(rows, dy, (part - panels) * kTile, grads.bias.data(), mode);
     const Dim first = part * kTile, n = std::min(kTile, inputs - first);
     T* from = sums.data() + part * outputs * kTile;
     weight_block(rows, x, d, first, from, x_panels.data() + part * kDepthChunk * kTile);
     for (Dim o = 0; o < outputs; ++o) {
-      T* to = out.data() + o * inputs + first;
+      T* to = grads.weight.data() + o * inputs + first;
       for (Dim i = 0; i < n; ++i)
         to[i] = mode == GradientMode::kAdd ? to[i] + from[o * kTile + i] : from[o * kTile + i];
     }
@@ -141,19 +159,7 @@ void LinearLayer<T>::backward(View<const T> x, View<const T> dy, View<T> dx,
   OPS_CHECK(dy.count() == rows * m.outputs && (dx.empty() || dx.count() == x.count()));
   OPS_CHECK(grads.weight.count() == m.inputs * m.outputs && grads.bias.count() == m.outputs);
   if (!dx.empty()) m.dx.run(m.executor, rows, dy.data(), nullptr, dx.data());
-  m.weight_gradient(rows, x.data(), dy.data(), grads.weight, mode);
-  std::vector<T>& total = m.bias_sums;
-  total.assign(static_cast<std::size_t>(m.outputs), T(0));
-  for (Dim row = 0; row < rows; ++row) {
-    const T* d = dy.data() + row * m.outputs;
-    for (Dim o = 0; o < m.outputs; ++o)
-      total[static_cast<std::size_t>(o)] = total[static_cast<std::size_t>(o)] + d[o];
-  }
-  for (Dim o = 0; o < m.outputs; ++o) {
-    T& to = grads.bias[o];
-    const T sum = total[static_cast<std::size_t>(o)];
-    to = mode == GradientMode::kAdd ? to + sum : sum;
-  }
+  m.gradients(rows, x.data(), dy.data(), grads, mode);
 }
 
 template class LinearLayer<float>;

@@ -8,7 +8,8 @@
 namespace rondo::ops::RONDO_OPS_ISA {
 
 template <class V>
-void lstm_forward(const CellForward<typename V::T>& s) {
+void lstm_forward(const CellForward<typename V::T>& run) {
+  const CellForward<typename V::T> s = run;   // stores cannot change a copy
   for (long row = 0; row < s.rows; ++row) {
     auto* tile = s.gates + row * kTile;
     const V i = vlogistic(V::load(tile));
@@ -28,10 +29,15 @@ void lstm_forward(const CellForward<typename V::T>& s) {
 }
 
 template <class V>
-void lstm_backward(const CellBackward<typename V::T>& s) {
+void lstm_backward(const CellBackward<typename V::T>& run) {
+  const CellBackward<typename V::T> s = run;
   const V one = V::all(1);
   for (long row = 0; row < s.rows; ++row) {
     auto* tile = s.gates + row * kTile;
+    ask_for_tile(tile - s.back * kTile);
+    ask_for(s.c_before + (row - s.back) * kLanes);
+    ask_for(s.c_tanh + (row - s.back) * kLanes);
+    ask_for(s.dy + (row - s.back) * s.h_stride);
     const V i = V::load(tile);
     const V f = V::load(tile + 16);
     const V g = V::load(tile + 32);

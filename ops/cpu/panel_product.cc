@@ -26,18 +26,20 @@ PanelProduct<T>::PanelProduct(Dim depth, Dim columns)
 template <class T>
 void PanelProduct<T>::pack(const Executor& executor, const T* from, Dim row_stride,
                            Dim column_stride) {
+  OPS_CHECK(row_stride == 1 || column_stride == 1);
   const Dim panels = full_ + (rest_ > 0 ? 1 : 0);
   executor.run(static_cast<int>(panels), [&](int part) {
     const Dim first = part * kTile;
     const Dim width = part < full_ ? kTile : rest_width_;
     const Dim exist = std::min(width, columns_ - first);
     T* to = panels_.data() + first * depth_;
-    for (Dim k0 = 0; k0 < depth_; k0 += 16) {
-      for (Dim c = 0; c < exist; ++c) {
-        for (Dim k = k0; k < std::min(depth_, k0 + 16); ++k)
-          to[k * width + c] = from[k * row_stride + (first + c) * column_stride];
-      }
-    }
+    if (row_stride == 1)
+      return kernels<T>().transpose({.rows = exist, .columns = depth_,
+                                     .from = from + first * column_stride,
+                                     .from_stride = column_stride, .to = to,
+                                     .to_stride = width});
+    for (Dim k = 0; k < depth_; ++k)
+      std::copy_n(from + k * row_stride + first, exist, to + k * width);
   });
 }
 

@@ -22,7 +22,7 @@ template <class T>
 class PanelProduct {
  public:
   PanelProduct(Dim depth, Dim columns);
-  // A[k][m] = from[k·row_stride + m·column_stride].
+  // A[k][m] = from[k·row_stride + m·column_stride]. Requires: one of the strides is 1.
   void pack(const Executor&, const T* from, Dim row_stride, Dim column_stride);
   void run(const Executor&, Dim rows, const T* x, const T* bias, T* y) const;   // bias may be null
   void run_here(Dim rows, const T* x, const T* bias, T* y) const;   // in the calling thread

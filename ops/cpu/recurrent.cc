@@ -94,17 +94,24 @@ RecurrentLayer<T>::Impl::Impl(const RecurrentSpec& s, const Executor& e)
                         .ldb = g.inputs, .ldc = kTile, .accumulate = true});
 }
 
-// Two sequences at least for each thread, else one thread does it all.
+// Two sequences at least for each thread, else one thread does it all. Where the weights stay near,
+// a thread has up to four parts of eight sequences or more: if something else takes a processor for
+// a while, the other threads take over.
 template <class T>
 int RecurrentLayer<T>::Impl::row_parts(Dim batch) const {
-  return static_cast<int>(std::max<Dim>(1, std::min<Dim>(executor.threads(), batch / 2)));
+  constexpr Dim kNearBytes = Dim{512} << 10, kRows = 8;
+  const Dim threads = executor.threads();
+  if (threads == 1 || batch < 2 * threads)
+    return static_cast<int>(std::max<Dim>(1, std::min<Dim>(threads, batch / 2)));
+  const bool near = g.panels * g.state * kTile * Dim{sizeof(T)} <= kNearBytes;
+  return static_cast<int>(threads * (near ? std::clamp<Dim>(batch / kRows / threads, 1, 4) : 1));
 }
 
 template <class T>
 typename RecurrentLayer<T>::Impl::Cut RecurrentLayer<T>::Impl::cut_of(const Lengths& l, int part,
                                                                       int parts) const {
   const Dim first = l.cut(part, parts);
-  return {first, l.cut(part + 1, parts) - first, parts == executor.threads()};
+  return {first, l.cut(part + 1, parts) - first, parts >= executor.threads()};
 }
 
 // tiles[row] = bias + x[row]·w for these rows of a panel.

@@ -24,7 +24,7 @@ void RecurrentLayer<T>::Impl::prepare_backward(const Lengths& lengths) {
   if (g.cell == Cell::kLstm) ensure(dc, g.panels * batch * kCellLanes);
   const Dim width = std::max(g.inputs, g.state) * kTile;
   part_scratch = lengths.equal() ? width : 2 * width + rows * kTile;
-  ensure(sums, executor.threads() * part_scratch);
+  ensure(sums, gradient_parts() * part_scratch);
   if (projection) {
     ensure(dh_all, rows * g.state), ensure(raw_dh, batch * g.hidden), ensure(no_dh, batch * kTile);
     ensure(dw_hr, g.state * g.hidden), ensure(db_hr, g.state);
@@ -110,7 +110,8 @@ void RecurrentLayer<T>::Impl::backward_step(const Backward& b, Storage& s, const
     CellBackward<T> step{.rows = rows, .units = g.units_in(p),
                          .gates = s.gates.data() + (p * all + row) * kTile,
                          .h_before = s.h.data() + before * g.state + unit,
-                         .dy = b.dy.data() + row * g.state + unit, .h_stride = g.hidden};
+                         .dy = b.dy.data() + row * g.state + unit, .h_stride = g.hidden,
+                         .back = t == 0 ? 0 : l.at(t) - l.at(t - 1)};
     if (projection) {
       step.dy = raw_dh.data() + cut.first * g.hidden + unit;
       step.dh = no_dh.data();

@@ -181,7 +181,7 @@ template <class T>
 void RecurrentLayer<T>::Impl::weight_gradients(const Backward& b, Storage& s) {
   const Operands all = operands(b, s);
   const Dim items = 2 * g.panels;
-  const Dim parts = std::min<Dim>(executor.threads(), items);
+  const Dim parts = std::min(gradient_parts(), items);
   executor.run(static_cast<int>(parts), [&](int part) {
     for (Dim item = items * part / parts; item < items * (part + 1) / parts; ++item)
       panel_gradient(b, s, all, item, sums.data() + part * part_scratch);

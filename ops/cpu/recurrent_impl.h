@@ -115,6 +115,9 @@ struct RecurrentLayer<T>::Impl {
                    GradientMode) const;
   void unpack_bias(const T* tiles, const Lengths&, Dim panel, const Backward&) const;
   [[nodiscard]] int row_parts(Dim batch) const;   // cuts of the batch among threads
+  [[nodiscard]] Dim gradient_parts() const {      // cuts of the panels
+    return executor.threads() == 1 ? 1 : Dim{4} * executor.threads();
+  }
 
   const RecurrentSpec spec;
   const CellGeometry g;

@@ -42,19 +42,18 @@ Dim CellGeometry::units_in(Dim panel) const { return std::min(units, hidden - pa
 
 namespace {
 
-// to[k][c] = from[row_of(offset + c)][k] for k < depth: a transposition, sixteen rows at a time.
+// to[k][c] = from[row_of(offset + c)][k] for k < depth: transpositions, the rows of a slot lie one
+// after another.
 template <class T>
 void pack_panel(const CellGeometry& g, Dim panel, Dim offset, Dim columns, const T* from,
                 Dim depth, T* to, Dim to_stride) {
-  Dim rows[kTile];
-  for (Dim c = 0; c < columns; ++c) rows[c] = g.row_of(panel, offset + c);
-  for (Dim k0 = 0; k0 < depth; k0 += 16) {
-    const Dim k1 = std::min(depth, k0 + 16);
-    for (Dim c = 0; c < columns; ++c) {
-      for (Dim k = k0; k < k1; ++k)
-        to[k * to_stride + c] = rows[c] < 0 ? T(0) : from[rows[c] * depth + k];
-    }
-  }
+  const Dim exist = g.units_in(panel);
+  if (exist < g.lanes)
+    for (Dim k = 0; k < depth; ++k) std::fill_n(to + k * to_stride, columns, T(0));
+  for (Dim c = 0; c < columns; c += g.lanes)
+    kernels<T>().transpose({.rows = exist, .columns = depth,
+                            .from = from + g.row_of(panel, offset + c) * depth,
+                            .from_stride = depth, .to = to + c, .to_stride = to_stride});
 }
 
 // to[c][m] = from[row_of(offset + c)][first + m] for m < 64, zero where there is none.
@@ -121,20 +120,11 @@ void RecurrentLayer<T>::Impl::pack_backward(const RecurrentParams<const T>& w) {
 template <class T>
 void RecurrentLayer<T>::Impl::unpack_rows(const T* from, Dim panel, Dim offset, Dim columns,
                                           Dim width, View<T> gradient, GradientMode mode) const {
-  Dim rows[kTile];
-  for (Dim c = 0; c < columns; ++c) rows[c] = g.row_of(panel, offset + c);
-  for (Dim k0 = 0; k0 < width; k0 += 16) {
-    const Dim k1 = std::min(width, k0 + 16);
-    for (Dim c = 0; c < columns; ++c) {
-      if (rows[c] < 0) continue;
-      T* to = gradient.data() + rows[c] * width;
-      if (mode == GradientMode::kAdd) {
-        for (Dim k = k0; k < k1; ++k) to[k] = to[k] + from[k * columns + c];
-      } else {
-        for (Dim k = k0; k < k1; ++k) to[k] = from[k * columns + c];
-      }
-    }
-  }
+  for (Dim c = 0; c < columns; c += g.lanes)
+    kernels<T>().transpose({.rows = width, .columns = g.units_in(panel), .from = from + c,
+                            .from_stride = columns,
+                            .to = gradient.data() + g.row_of(panel, offset + c) * width,
+                            .to_stride = width, .add = mode == GradientMode::kAdd});
 }
 
 // b_ih takes the columns of the input product, b_hh those of the recurrent one. `tiles` are in the

@@ -186,6 +186,11 @@ void ask_for(const T* p) {
   __builtin_prefetch(p, 0, 2);   // into the second cache: the first has no room
 }
 
+template <class T>
+void ask_for_tile(const T* p) {   // four lines
+  for (int line = 0; line < 4; ++line) ask_for(p + line * kLanes);
+}
+
 inline void fence() {
 #if defined(__AVX512F__) || (defined(__AVX2__) && defined(__FMA__))
   _mm_sfence();
