@@ -61,7 +61,8 @@ void add_model(CLI::App& app, Flags& flags) {
       ->group("Model")->capture_default_str()->check(CLI::Range(1, 1 << 16));
   app.add_flag("--layer-norm", flags.layer_norm, "Layer norm on each layer's output")
       ->group("Model");
-  app.add_option("--dropout", flags.dropout, "Part of each output dropped between layers")
+  app.add_option("--dropout", flags.dropout,
+                 "Part of a layer's output that training drops before the next layer")
       ->group("Model")->capture_default_str()->check(number_between(0, 0.99));
   app.add_option("--projection", flags.projection, "Width of an lstm's h, below --hidden")
       ->group("Model")->check(CLI::Range(1, 1 << 16));
