@@ -1,6 +1,9 @@
 #include <rondo/actors/gpu_stage.h>
 
 #include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
 #include <utility>
 
 #include <rondo/base/check.h>
@@ -10,13 +13,12 @@ namespace rondo::actors {
 namespace {
 
 using ops::GpuBuffer;
+using ops::GpuHostBuffer;
 using ops::must;
 using ops::cuda::Precision;
 using ops::cuda::Size;
 
 std::unique_ptr<ops::Gpu> open_gpu_for(const StageSpec& spec) {
-  const std::string lacks = gpu_lacks(spec.run.model);
-  if (!lacks.empty()) throw ops::GpuFault("stages on a GPU have no " + lacks + " yet");
   ops::GpuOrReason found = ops::open_gpu(0);
   int devices = 1;
   if (found.gpu) must(found.gpu->entries().device_count(&devices));
@@ -26,92 +28,118 @@ std::unique_ptr<ops::Gpu> open_gpu_for(const StageSpec& spec) {
   return std::move(found.gpu);
 }
 
-}  // namespace
-
-std::string gpu_lacks(const ModelSpec& model) {
-  if (has_min_cells(model)) return std::string(to_string(model.cell));
-  if (model.layer_norm) return "layer norm";
-  if (model.dropout > 0) return "dropout";
-  if (model.projection > 0) return "projection";
-  if (model.embedding > 0) return "embedding";
-  return "";
+std::string name_of(const StageSpec& spec) {
+  return "r" + std::to_string(spec.replica) + ".s" + std::to_string(spec.stage);
 }
 
+}  // namespace
+
 struct GpuStage::Slot {
-  using Activations = std::unique_ptr<ops::cuda::Activations, void (*)(ops::cuda::Activations*)>;
   Size steps = 0, batch = 0;
   GpuBuffer ids, input, targets;
-  std::vector<Activations> layers;
+  GpuBuffer embedded, d_embedded;   // first stage of a model with an embedding
+  std::vector<GpuLayer::Pass> layers;
   GpuBuffer logits;   // last stage; becomes their gradient
   GpuBuffer row_loss, dy, dx;
 
   [[nodiscard]] Size rows() const { return steps * batch; }
-  [[nodiscard]] std::size_t count(int width) const {
-    return static_cast<std::size_t>(rows()) * static_cast<std::size_t>(width);
+  [[nodiscard]] std::size_t count(std::size_t width) const {
+    return static_cast<std::size_t>(rows()) * width;
   }
 };
 
+// `host`: parameters, moments, states.
 struct GpuStage::Version {
   GpuBuffer parameters, moments, states;
-  StageSnapshot host;
-  bool copied = false;   // host is what the device has
+  GpuHostBuffer host;
+  bool states_copied = false, weights_copied = false;   // or being copied
+  bool in_flight = false;                               // a copy that nobody has waited for
 };
 
 GpuBuffer GpuStage::floats(std::size_t count) const {
   return {*gpu_, count * sizeof(float)};
 }
 
+std::size_t GpuStage::width() const {
+  return static_cast<std::size_t>(output_width(spec().run.model));
+}
+
 GpuStage::GpuStage(const StageSpec& spec) : Stage(spec), gpu_(open_gpu_for(spec)) {
+  const ModelSpec& model = spec.run.model;
   for (int layer = layers().first; layer < layers().last; ++layer) {
-    const ops::RecurrentSpec shape = layer_spec(layer);
-    const ops::cuda::LayerSpec wanted{static_cast<std::int32_t>(shape.cell), shape.inputs,
-                                      shape.hidden, shape.ids ? 1 : 0, Precision::kFloat32};
-    ops::cuda::Layer* opened = nullptr;
-    must(api().layer_open(context(), &wanted, &opened));
-    recurrent_.emplace_back(opened, api().layer_close);
+    const ops::RecurrentSpec shape = has_min_cells(model) ? ops::RecurrentSpec{}
+                                                          : layer_spec(layer);
+    recurrent_.push_back(
+        std::make_unique<GpuLayer>(model, layer, shape, layer_tensors(layer), *gpu_));
   }
-  const StageSnapshot first = first_version(spec);
   for (auto* version : {&current_, &spare_}) {
     *version = std::make_unique<Version>();
-    (*version)->parameters = floats(parameter_count());
-    (*version)->moments = floats(moment_count());
-    (*version)->states = floats(state_count());
+    make(**version);
   }
-  slots_.resize(slot_count());
+  slots_.resize(2 * slot_count());
+  // An activation's buffer is free again when its gradient has come; a gradient's when the stage
+  // below, which may be one microbatch further, has sent the activations after it.
+  if (!is_last()) above_ = channel_to(spec.stage + 1, slot_count());
+  if (!is_first()) below_ = channel_to(spec.stage - 1, slot_count() + 1);
   infer_states_ = floats(state_count());
   gradient_ = floats(parameter_count());
   gradient_sum_ = floats(parameter_count());
   clipped_ = floats(parameter_count());
   loss_sum_ = GpuBuffer(*gpu_, sizeof(double));
-  restore(first.view());
+  restore(first_version(spec).view());
 }
 
 GpuStage::~GpuStage() = default;
 
+std::unique_ptr<GpuChannel> GpuStage::channel_to(int stage, std::size_t buffers) const {
+  int most = 0;
+  for (int m = 0; m < spec().run.layout.microbatches; ++m) most = std::max(most, rows(m));
+  StageSpec other = spec();
+  other.stage = stage;
+  return std::make_unique<GpuChannel>(
+      *gpu_, GpuChannel::Options{.here = name_of(spec()),
+                                 .there = name_of(other),
+                                 .buffers = buffers,
+                                 .floats = static_cast<std::size_t>(most) *
+                                           static_cast<std::size_t>(spec().run.seq) * width()});
+}
+
+void GpuStage::make(Version& version) const {
+  version.parameters = floats(parameter_count());
+  version.moments = floats(moment_count());
+  version.states = floats(state_count());
+  version.host = {*gpu_, (parameter_count() + moment_count() + state_count()) * sizeof(float)};
+}
+
+// Smaller microbatches have slots of their own: see CpuStage::place.
+std::unique_ptr<GpuStage::Slot>& GpuStage::place(int microbatch) {
+  const std::size_t index = static_cast<std::size_t>(microbatch) % slot_count();
+  return slots_[rows(microbatch) == rows(0) ? index : index + slot_count()];
+}
+
 GpuStage::Slot& GpuStage::slot(int microbatch, int steps) {
-  auto& held = slots_[static_cast<std::size_t>(microbatch) % slots_.size()];
+  auto& held = place(microbatch);
   const Size batch = rows(microbatch);
   if (held && held->steps == steps && held->batch == batch) return *held;
   const ModelSpec& model = spec().run.model;
   auto fresh = std::make_unique<Slot>();   // in force when all of it is there
   fresh->steps = steps;
   fresh->batch = batch;
-  const ops::cuda::Sequences shape{steps, batch, nullptr, nullptr};
-  for (const auto& layer : recurrent_) {
-    ops::cuda::Activations* opened = nullptr;
-    must(api().activations_open(layer.get(), &shape, &opened));
-    fresh->layers.emplace_back(opened, api().activations_close);
-  }
-  fresh->dy = floats(fresh->count(model.hidden));
-  fresh->dx = floats(fresh->count(model.hidden));
+  for (const auto& layer : recurrent_) fresh->layers.emplace_back(*layer, steps, batch);
+  fresh->dy = floats(fresh->count(width()));
+  fresh->dx = floats(fresh->count(width()));
   const bool tokens = model.data == DataKind::kTokens;
   if (is_first() && tokens) fresh->ids = floats(fresh->count(1));
-  if (!is_first() || !tokens)
-    fresh->input = floats(fresh->count(is_first() ? model.inputs : model.hidden));
+  if (!is_first()) fresh->input = floats(fresh->count(width()));
+  else if (!tokens) fresh->input = floats(fresh->count(static_cast<std::size_t>(model.inputs)));
+  if (embedding_tensor() != nullptr)
+    for (GpuBuffer* buffer : {&fresh->embedded, &fresh->d_embedded})
+      *buffer = floats(fresh->count(static_cast<std::size_t>(model.embedding)));
   if (is_last()) {
-    fresh->logits = floats(fresh->count(model.outputs));
+    const auto outputs = static_cast<std::size_t>(model.outputs);
+    fresh->logits = floats(fresh->count(outputs));
     fresh->row_loss = floats(fresh->count(1));
-    fresh->targets = floats(fresh->count(tokens ? 1 : model.outputs));
+    fresh->targets = floats(fresh->count(tokens ? 1 : outputs));
   }
   held = std::move(fresh);
   return *held;
@@ -119,85 +147,81 @@ GpuStage::Slot& GpuStage::slot(int microbatch, int steps) {
 
 void GpuStage::pack() {
   if (packed_) return;
-  const float* base = current_->parameters.f();
-  for (int layer = layers().first; layer < layers().last; ++layer) {
-    const TensorSpec* tensors = layer_tensors(layer);
-    const ops::cuda::LayerWeights weights{base + tensors[0].offset, base + tensors[1].offset,
-                                          base + tensors[2].offset, base + tensors[3].offset};
-    must(api().layer_pack(recurrent_[static_cast<std::size_t>(layer - layers().first)].get(),
-                          &weights));
-  }
+  for (const auto& layer : recurrent_) layer->pack(current_->parameters.f());
   packed_ = true;
 }
 
 void GpuStage::take_input(Slot& slot, const Input& input) {
-  if (!is_first())
-    slot.input.set(input.activations);
-  else if (spec().run.model.data == DataKind::kTokens)
+  if (!is_first()) {
+    below_->receive(input.activations, slot.count(width()), slot.input);
+  } else if (spec().run.model.data == DataKind::kTokens) {
+    RONDO_CHECK_EQ(input.feed->ids.size(), slot.count(1));
     slot.ids.set(std::span<const std::int32_t>(input.feed->ids));
-  else
+  } else {
+    RONDO_CHECK_EQ(input.feed->values.size(), slot.count(1));
     slot.input.set(std::span<const float>(input.feed->values));
+  }
+}
+
+GpuLayer::Input GpuStage::input_of(const Slot& slot, std::size_t layer) const {
+  if (layer > 0) return {slot.layers[layer - 1].output(), nullptr};
+  if (slot.embedded.bytes() > 0) return {slot.embedded.f(), nullptr};
+  if (slot.ids.bytes() > 0) return {nullptr, slot.ids.i()};
+  return {slot.input.f(), nullptr};
+}
+
+Draw GpuStage::draw(int microbatch) const {
+  return {spec().run.seed, step_, first_row(microbatch)};
+}
+
+void GpuStage::embed(Slot& slot) {
+  const TensorSpec& table = *embedding_tensor();
+  const ops::cuda::Embedding gather{table.rows, table.cols, slot.rows(), slot.ids.i(),
+                                    current_->parameters.f() + table.offset, slot.embedded.f(),
+                                    0};
+  must(api().embedding(context(), &gather));
 }
 
 // Runs this stage's layers from the states in `from` (zeros where it is null) and writes the last
 // ones to `to`.
-void GpuStage::run_layers(int microbatch, Slot& slot, const GpuBuffer* from, GpuBuffer& to) {
+void GpuStage::run_layers(int microbatch, Slot& slot, const GpuBuffer* from, GpuBuffer& to,
+                          const Draw* draw) {
   pack();
-  const ModelSpec& model = spec().run.model;
-  const Size per_state = slot.batch * model.hidden;
-  const float* below = nullptr;
+  if (embedding_tensor() != nullptr) embed(slot);
   for (std::size_t i = 0; i < recurrent_.size(); ++i) {
-    const int layer = layers().first + static_cast<int>(i);
-    const std::size_t at = state_offset(microbatch, layer);
-    ops::cuda::LayerForward run{};
-    if (i > 0) run.x = below;
-    else if (slot.ids.bytes() > 0) run.ids = slot.ids.i();
-    else run.x = slot.input.f();
-    if (from != nullptr) run.h_first = from->f() + at;
-    run.h_last = to.f() + at;
-    if (is_lstm()) {
-      if (from != nullptr) run.c_first = from->f() + at + per_state;
-      run.c_last = to.f() + at + per_state;
-    }
-    must(api().layer_forward(recurrent_[i].get(), slot.layers[i].get(), &run));
-    must(api().activations_y(slot.layers[i].get(), &below));
+    const std::size_t at = state_offset(microbatch, layers().first + static_cast<int>(i));
+    recurrent_[i]->forward(input_of(slot, i), from == nullptr ? nullptr : from->f() + at,
+                           slot.layers[i], to.f() + at, draw);
   }
   if (!is_last()) return;
   const TensorSpec* head = head_tensors();
   const float* base = current_->parameters.f();
-  const Size hidden = model.hidden, outputs = model.outputs;
+  const Size depth = static_cast<Size>(width()), outputs = spec().run.model.outputs;
   const ops::cuda::Product product{
-      .rows = slot.rows(), .columns = outputs, .depth = hidden,
-      .a = below, .a_stride = hidden, .a_transposed = 0,
-      .b = base + head[0].offset, .b_stride = hidden, .b_transposed = 1,
+      .rows = slot.rows(), .columns = outputs, .depth = depth,
+      .a = slot.layers.back().output(), .a_stride = depth, .a_transposed = 0,
+      .b = base + head[0].offset, .b_stride = depth, .b_transposed = 1,
       .c = slot.logits.f(), .c_stride = outputs, .add = 0, .precision = Precision::kFloat32};
   must(api().product(context(), &product));
   must(api().add_bias(context(), slot.logits.f(), base + head[1].offset, slot.rows(), outputs));
 }
 
-void GpuStage::begin(bool fresh, std::uint64_t /*number*/) {
+void GpuStage::begin(bool fresh, std::uint64_t number) {
+  settle(*spare_);   // of a step that was thrown away
   fresh_ = fresh;
+  step_ = number;
   gradient_written_ = false;
   applied_ = false;
 }
 
-// Activations, or the head's outputs, in host memory.
-std::span<const float> GpuStage::outputs(Slot& slot) {
-  const ModelSpec& model = spec().run.model;
-  const float* from = slot.logits.f();
-  if (!is_last()) must(api().activations_y(slot.layers.back().get(), &from));
-  host_.resize(slot.count(is_last() ? model.outputs : model.hidden));
-  must(api().copy_out(context(), host_.data(), from, host_.size() * sizeof(float)));
-  return host_;
-}
-
 std::span<const float> GpuStage::forward(int microbatch, int steps, const Input& input) {
-  check_input(input, microbatch, steps);
   Slot& at = slot(microbatch, steps);
   take_input(at, input);
-  run_layers(microbatch, at, fresh_ ? nullptr : &current_->states, spare_->states);
-  spare_->copied = false;
-  return is_last() ? std::span<const float>{} : outputs(at);
+  const Draw mine = draw(microbatch);
+  run_layers(microbatch, at, fresh_ ? nullptr : &current_->states, spare_->states, &mine);
+  if (is_last_microbatch(microbatch)) copy_states(*spare_);
+  if (is_last()) return {};
+  return above_->send(at.layers.back().output(), at.count(width()));
 }
 
 double GpuStage::loss_of(Slot& slot, const Feed& targets, double scale) {
@@ -211,7 +235,7 @@ double GpuStage::loss_of(Slot& slot, const Feed& targets, double scale) {
         .row_loss = slot.row_loss.f(), .dlogits = slot.logits.f(), .sum = loss_sum_.d()};
     must(api().cross_entropy(context(), &judge));
   } else {
-    RONDO_CHECK_EQ(targets.values.size(), slot.count(model.outputs));
+    RONDO_CHECK_EQ(targets.values.size(), slot.count(static_cast<std::size_t>(model.outputs)));
     slot.targets.set(std::span<const float>(targets.values));
     must(api().squared_error(context(), slot.logits.f(), slot.targets.f(),
                              slot.rows() * model.outputs, static_cast<float>(scale),
@@ -223,65 +247,69 @@ double GpuStage::loss_of(Slot& slot, const Feed& targets, double scale) {
 }
 
 double GpuStage::loss(int microbatch, const Feed& targets, double scale) {
-  return loss_of(*slots_[static_cast<std::size_t>(microbatch) % slots_.size()], targets, scale);
+  return loss_of(*place(microbatch), targets, scale);
 }
 
 // From the gradient of the logits to that of the top layer's outputs.
 const float* GpuStage::head_backward(Slot& slot, bool add) {
   const TensorSpec* head = head_tensors();
-  const Size hidden = spec().run.model.hidden, outputs = spec().run.model.outputs;
-  const float* y = nullptr;
-  must(api().activations_y(slot.layers.back().get(), &y));
+  const Size depth = static_cast<Size>(width()), outputs = spec().run.model.outputs;
   const ops::cuda::Product weight{
-      .rows = outputs, .columns = hidden, .depth = slot.rows(),
+      .rows = outputs, .columns = depth, .depth = slot.rows(),
       .a = slot.logits.f(), .a_stride = outputs, .a_transposed = 1,
-      .b = y, .b_stride = hidden, .b_transposed = 0,
-      .c = gradient_.f() + head[0].offset, .c_stride = hidden, .add = add ? 1 : 0,
+      .b = slot.layers.back().output(), .b_stride = depth, .b_transposed = 0,
+      .c = gradient_.f() + head[0].offset, .c_stride = depth, .add = add ? 1 : 0,
       .precision = Precision::kFloat32};
   must(api().product(context(), &weight));
   must(api().column_sums(context(), slot.logits.f(), slot.rows(), outputs,
                          gradient_.f() + head[1].offset, add ? 1 : 0));
   const ops::cuda::Product below{
-      .rows = slot.rows(), .columns = hidden, .depth = outputs,
+      .rows = slot.rows(), .columns = depth, .depth = outputs,
       .a = slot.logits.f(), .a_stride = outputs, .a_transposed = 0,
-      .b = current_->parameters.f() + head[0].offset, .b_stride = hidden, .b_transposed = 0,
-      .c = slot.dy.f(), .c_stride = hidden, .add = 0, .precision = Precision::kFloat32};
+      .b = current_->parameters.f() + head[0].offset, .b_stride = depth, .b_transposed = 0,
+      .c = slot.dy.f(), .c_stride = depth, .add = 0, .precision = Precision::kFloat32};
   must(api().product(context(), &below));
   return slot.dy.f();
 }
 
+// The gradient of this stage's input; the first stage: nothing, but its embedding learns.
+const float* GpuStage::layers_backward(int microbatch, Slot& slot, const float* above, bool add) {
+  const Draw mine = draw(microbatch);
+  for (std::size_t i = recurrent_.size(); i-- > 0;) {
+    // the gradient comes in through one buffer and leaves through the other
+    float* in = above == slot.dx.f() ? slot.dx.f() : slot.dy.f();
+    float* out = above == slot.dx.f() ? slot.dy.f() : slot.dx.f();
+    GpuLayer::Backward call;
+    call.x = input_of(slot, i);
+    call.dy = above;
+    call.buffer = in;
+    if (i > 0 || !is_first()) call.dx = out;
+    else if (embedding_tensor() != nullptr) call.dx = slot.d_embedded.f();
+    call.gradient = gradient_.f();
+    call.add = add;
+    call.draw = &mine;
+    recurrent_[i]->backward(call, slot.layers[i]);
+    above = call.dx;
+  }
+  if (embedding_tensor() == nullptr) return above;
+  const TensorSpec& table = *embedding_tensor();
+  const ops::cuda::Embedding scatter{table.rows, table.cols, slot.rows(), slot.ids.i(),
+                                     slot.d_embedded.f(), gradient_.f() + table.offset,
+                                     add ? 1 : 0};
+  must(api().embedding_backward(context(), &scatter));
+  return nullptr;
+}
+
 std::span<const float> GpuStage::backward(int microbatch, std::span<const float> dy) {
-  Slot& at = *slots_[static_cast<std::size_t>(microbatch) % slots_.size()];
+  Slot& at = *place(microbatch);
   const bool add = std::exchange(gradient_written_, true);
   const float* above = at.dy.f();
-  if (is_last()) {
-    above = head_backward(at, add);
-  } else {
-    RONDO_CHECK_EQ(dy.size(), at.count(spec().run.model.hidden));
-    at.dy.set(dy);
-  }
-  for (std::size_t i = recurrent_.size(); i-- > 0;) {
-    const TensorSpec* tensors = layer_tensors(layers().first + static_cast<int>(i));
-    ops::cuda::LayerBackward run{};
-    if (i > 0) must(api().activations_y(at.layers[i - 1].get(), &run.x));
-    else if (at.ids.bytes() > 0) run.ids = at.ids.i();
-    else run.x = at.input.f();
-    run.dy = above;
-    // the gradient comes in through one buffer and leaves through the other
-    if (i > 0 || !is_first()) run.dx = above == at.dx.f() ? at.dy.f() : at.dx.f();
-    run.w_ih = gradient_.f() + tensors[0].offset;
-    run.w_hh = gradient_.f() + tensors[1].offset;
-    run.b_ih = gradient_.f() + tensors[2].offset;
-    run.b_hh = gradient_.f() + tensors[3].offset;
-    run.add = add ? 1 : 0;
-    must(api().layer_backward(recurrent_[i].get(), at.layers[i].get(), &run));
-    above = run.dx;
-  }
+  if (is_last()) above = head_backward(at, add);
+  else above_->receive(dy, at.count(width()), at.dy);
+  const float* below = layers_backward(microbatch, at, above, add);
   if (sink_.ready && is_last_microbatch(microbatch)) hand_gradient_over();
   if (is_first()) return {};
-  host_.resize(at.count(spec().run.model.hidden));
-  must(api().copy_out(context(), host_.data(), above, host_.size() * sizeof(float)));
-  return host_;
+  return below_->send(below, at.count(width()));
 }
 
 // All parts at once: to hand one over while the GPU is at the next would mean to wait in between.
@@ -290,13 +318,13 @@ void GpuStage::hand_gradient_over() {
   for (std::size_t part = recurrent_.size(); part-- > 0;) sink_.ready(part);
 }
 
-void GpuStage::send_gradient(GradientSink sink) { sink_ = std::move(sink); }
-
 std::span<const float> GpuStage::gradient() {
   host_gradient_.resize(parameter_count());
   gradient_.get(std::span<float>(host_gradient_));
   return host_gradient_;
 }
+
+void GpuStage::send_gradient(GradientSink sink) { sink_ = std::move(sink); }
 
 void GpuStage::apply(std::span<const float> gradient_sum, double lr, std::uint64_t number) {
   const auto count = static_cast<Size>(parameter_count());
@@ -328,21 +356,42 @@ void GpuStage::apply(std::span<const float> gradient_sum, double lr, std::uint64
   step.new_moment1 = moment(spare_->moments, 0);
   step.new_moment2 = moment(spare_->moments, 1);
   must(api().optimizer_step(context(), &step));
-  spare_->copied = false;
+  copy_weights(*spare_);
   applied_ = true;
 }
 
+// --- versions ---
+
+void GpuStage::copy_states(Version& version) {
+  float* to = version.host.f() + parameter_count() + moment_count();
+  must(api().copy_out_later(context(), to, version.states.raw(), version.states.bytes()));
+  version.states_copied = version.in_flight = true;
+}
+
+void GpuStage::copy_weights(Version& version) {
+  float* to = version.host.f();
+  must(api().copy_out_later(context(), to, version.parameters.raw(), version.parameters.bytes()));
+  if (moment_count() > 0)
+    must(api().copy_out_later(context(), to + parameter_count(), version.moments.raw(),
+                              version.moments.bytes()));
+  version.weights_copied = version.in_flight = true;
+}
+
+// Before a version is written anew: what copies it goes first.
+void GpuStage::settle(Version& version) {
+  if (std::exchange(version.in_flight, false)) must(api().after_copies(context()));
+  version.states_copied = version.weights_copied = false;
+}
+
 StageView GpuStage::view_of(Version& version) {
-  if (!version.copied) {
-    version.host.parameters.resize(parameter_count());
-    version.host.moments.resize(moment_count());
-    version.host.states.resize(state_count());
-    version.parameters.get(std::span<float>(version.host.parameters));
-    version.moments.get(std::span<float>(version.host.moments));
-    version.states.get(std::span<float>(version.host.states));
-    version.copied = true;
-  }
-  return version.host.view();
+  if (!version.weights_copied) copy_weights(version);
+  if (!version.states_copied) copy_states(version);
+  if (version.in_flight) must(api().wait_for_copies(context()));
+  version.in_flight = false;
+  const float* host = version.host.f();
+  return {{host, parameter_count()},
+          {host + parameter_count(), moment_count()},
+          {host + parameter_count() + moment_count(), state_count()}};
 }
 
 StageView GpuStage::prepared() {
@@ -361,21 +410,40 @@ StageView GpuStage::current() { return view_of(*current_); }
 
 void GpuStage::restore(const StageView& version) {
   RONDO_CHECK(fits(version));
+  settle(*current_);
   current_->parameters.set(version.parameters);
   current_->moments.set(version.moments);
   current_->states.set(version.states);
-  current_->copied = false;
   packed_ = false;
   begin(false, 0);
 }
 
+void GpuStage::rejoin() {
+  if (const auto fault = api().wait(context()); fault != nullptr) {
+    std::fprintf(stderr, "stage %s ends, to be born again: %s\n", name_of(spec()).c_str(), fault);
+    std::_Exit(EXIT_FAILURE);
+  }
+  for (const auto& channel : {below_.get(), above_.get()})
+    if (channel != nullptr) channel->renew();
+}
+
+// --- without learning ---
+
+// The head's outputs in host memory, or a parcel of activations: nobody answers it, so it may not
+// lie in a buffer that is written again.
+std::span<const float> GpuStage::outputs(Slot& slot) {
+  if (!is_last())
+    return above_->send_through_host(slot.layers.back().output(), slot.count(width()));
+  host_.resize(slot.count(static_cast<std::size_t>(spec().run.model.outputs)));
+  slot.logits.get(std::span<float>(host_));
+  return host_;
+}
+
 std::span<const float> GpuStage::infer(int microbatch, int steps, const Input& input, bool fresh) {
-  check_input(input, microbatch, steps);
   Slot& at = slot(microbatch, steps);
   take_input(at, input);
-  // between steps the spare states are scratch
-  run_layers(microbatch, at, fresh ? nullptr : &infer_states_, spare_->states);
-  spare_->copied = false;
+  settle(*spare_);   // between steps its states are scratch
+  run_layers(microbatch, at, fresh ? nullptr : &infer_states_, spare_->states, nullptr);
   const std::size_t first = state_begin(microbatch);
   const std::size_t bytes = (state_begin(microbatch + 1) - first) * sizeof(float);
   must(api().copy(context(), infer_states_.f() + first, spare_->states.f() + first, bytes));

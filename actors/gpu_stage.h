@@ -6,19 +6,23 @@
 #include <string>
 #include <vector>
 
+#include <rondo/actors/gpu_channel.h>
+#include <rondo/actors/gpu_layer.h>
 #include <rondo/actors/stage.h>
 #include <rondo/ops/gpu_buffer.h>
 
 // A Stage on a GPU, in float32. Parameters, moments, states, activations and gradients live in
-// device memory; what the interface hands out is copied to host memory when it is asked for, once.
+// device memory. Activations and their gradients stay there on their way to a neighbour where that
+// is possible (gpu_channel.h).
+//
+// The next version is copied to pinned host memory beside the line of work: its states from the
+// last microbatch's forward pass on, its parameters and moments from the optimiser's step on.
+// prepared() and current() wait for the copy; the passes of the next step do not.
 // The same run on the same GPU and library builds (Gpu::numeric_profile) gives the same bits; they
 // differ from the CPU's by rounding. Where a machine has several GPUs the stages take turns.
 // For make_stage.
 
 namespace rondo::actors {
-
-// What of the model a GpuStage cannot do, in words; "" if nothing.
-[[nodiscard]] std::string gpu_lacks(const ModelSpec& model);
 
 class GpuStage final : public Stage {
  public:
@@ -35,6 +39,8 @@ class GpuStage final : public Stage {
   void swap() override;
   [[nodiscard]] StageView current() override;
   void restore(const StageView& version) override;
+  // A GPU that a dead neighbour's memory has broken ends the process: it is born again, whole.
+  void rejoin() override;
   void send_gradient(GradientSink sink) override;
   std::span<const float> infer(int microbatch, int steps, const Input& input,
                                bool fresh) override;
@@ -44,23 +50,36 @@ class GpuStage final : public Stage {
   struct Slot;      // what a microbatch in flight keeps between forward and backward
   struct Version;   // all that a step changes, and its copy in host memory
 
+  std::unique_ptr<Slot>& place(int microbatch);
   Slot& slot(int microbatch, int steps);
+  [[nodiscard]] std::unique_ptr<GpuChannel> channel_to(int stage, std::size_t buffers) const;
+  [[nodiscard]] Draw draw(int microbatch) const;
   void pack();
   void take_input(Slot& slot, const Input& input);
-  void run_layers(int microbatch, Slot& slot, const ops::GpuBuffer* from, ops::GpuBuffer& to);
+  [[nodiscard]] GpuLayer::Input input_of(const Slot& slot, std::size_t layer) const;
+  void embed(Slot& slot);
+  void run_layers(int microbatch, Slot& slot, const ops::GpuBuffer* from, ops::GpuBuffer& to,
+                  const Draw* draw);
   std::span<const float> outputs(Slot& slot);
   void hand_gradient_over();
   const float* head_backward(Slot& slot, bool add);
+  const float* layers_backward(int microbatch, Slot& slot, const float* above, bool add);
   double loss_of(Slot& slot, const Feed& targets, double scale);
+  void make(Version& version) const;
+  void copy_states(Version& version);
+  void copy_weights(Version& version);
+  void settle(Version& version);
   StageView view_of(Version& version);
 
   [[nodiscard]] const ops::cuda::Entries& api() const { return gpu_->entries(); }
   [[nodiscard]] ops::cuda::Context* context() const { return gpu_->context(); }
   [[nodiscard]] ops::GpuBuffer floats(std::size_t count) const;
+  [[nodiscard]] std::size_t width() const;   // S
 
   std::unique_ptr<ops::Gpu> gpu_;   // goes last
-  std::vector<std::unique_ptr<ops::cuda::Layer, void (*)(ops::cuda::Layer*)>> recurrent_;
+  std::vector<std::unique_ptr<GpuLayer>> recurrent_;
   std::vector<std::unique_ptr<Slot>> slots_;
+  std::unique_ptr<GpuChannel> below_, above_;   // to the stages beside this one
   std::unique_ptr<Version> current_;
   std::unique_ptr<Version> spare_;
   ops::GpuBuffer infer_states_;
@@ -68,9 +87,10 @@ class GpuStage final : public Stage {
   ops::GpuBuffer gradient_sum_;
   ops::GpuBuffer clipped_;
   ops::GpuBuffer loss_sum_;
-  std::vector<float> host_;            // what forward, backward and infer hand out
+  std::vector<float> host_;            // the head's outputs
   std::vector<float> host_gradient_;   // where nobody else gives memory for it
   GradientSink sink_;
+  std::uint64_t step_ = 0;
   bool fresh_ = true;
   bool gradient_written_ = false;
   bool packed_ = false;

@@ -22,7 +22,9 @@
 // Until swap nothing in force has changed, so `abort` can throw a step away at any moment and the
 // same step done again gives the same bits.
 //
-// One interface, two devices: cpu_stage.h and gpu_stage.h. All spans are host memory.
+// One interface, two devices: cpu_stage.h and gpu_stage.h. All spans are host memory. What goes from
+// stage to stage (what forward, backward and infer return) only the next stage can read: from a GPU
+// it may be a name for device memory (gpu_channel.h).
 //
 // Pure computation: no clock, no messages, no threads of its own (the executor is lent and must
 // outlive it). One call at a time. Wrong shapes are bugs and abort; what a GPU cannot do (it is
@@ -117,6 +119,8 @@ class Stage {
   // last stage the head's outputs [T,n,outputs]; valid until the next call.
   virtual std::span<const float> infer(int microbatch, int steps, const Input& input,
                                        bool fresh) = 0;
+  // The group begins anew: the stages beside this one may live elsewhere now.
+  virtual void rejoin() {}
   // Where the steps to come put their gradient, laid out as the parameters, and who is told as
   // soon as one of its parts is complete: in the last microbatch's backward, the last part first.
   // An empty sink: memory of the stage's own, and nobody.

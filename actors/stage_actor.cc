@@ -98,6 +98,7 @@ void StageActor::restore(std::uint64_t group, std::int64_t step, const Prepared&
   strike(Phase::kRestore);
   leave_sum();
   if (!stage_) throw Error(ErrorCode::kTaskFailed, unusable_);
+  stage_->rejoin();
   const View weights = first.weights.view();
   const std::size_t parameters = stage_->current().parameters.size();
   const std::size_t cut = std::min(parameters, weights.size());
@@ -114,6 +115,7 @@ void StageActor::restore(std::uint64_t group, std::int64_t step, const Prepared&
 void StageActor::roll_back(std::uint64_t group, std::int64_t committed) {
   strike(Phase::kRollback);
   leave_sum();
+  stage_->rejoin();
   if (prepared_ && step_ == committed && committed_ + 1 == committed) {
     stage_->swap();
     committed_ = committed;

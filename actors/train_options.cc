@@ -7,7 +7,6 @@
 
 #include <rondo/actors/cli.h>
 #include <rondo/actors/curve.h>
-#include <rondo/actors/gpu_stage.h>
 
 namespace rondo::actors {
 
@@ -207,10 +206,6 @@ void check_model(const Flags& flags, const RunSpec& spec) {
           std::to_string(model.hidden));
   if (model.embedding > 0 && model.data != DataKind::kTokens)
     usage("--embedding goes with --text: a series has no tokens");
-  const std::string lacks = spec.device == Device::kGpu ? gpu_lacks(model) : "";
-  if (!lacks.empty())
-    usage("--device gpu: stages on a GPU have no " + lacks + " yet; leave --device out to train "
-          "on the cores");
 }
 
 RunSpec spec_of(const CLI::App& app, Flags& flags) {

@@ -50,4 +50,24 @@ void GpuBuffer::copy_out(void* to, std::size_t bytes) const {
   if (bytes > 0) must(gpu_->entries().copy_out(gpu_->context(), to, data_, bytes));
 }
 
+GpuHostBuffer::GpuHostBuffer(Gpu& gpu, std::size_t bytes) : gpu_(&gpu), bytes_(bytes) {
+  if (bytes > 0) must(gpu.entries().allocate_host(gpu.context(), bytes, &data_));
+}
+
+GpuHostBuffer::~GpuHostBuffer() {
+  if (data_ != nullptr) (void)gpu_->entries().release_host(gpu_->context(), data_);
+}
+
+GpuHostBuffer::GpuHostBuffer(GpuHostBuffer&& other) noexcept
+    : gpu_(other.gpu_),
+      bytes_(std::exchange(other.bytes_, 0)),
+      data_(std::exchange(other.data_, nullptr)) {}
+
+GpuHostBuffer& GpuHostBuffer::operator=(GpuHostBuffer&& other) noexcept {
+  std::swap(gpu_, other.gpu_);
+  std::swap(bytes_, other.bytes_);
+  std::swap(data_, other.data_);
+  return *this;
+}
+
 }  // namespace rondo::ops

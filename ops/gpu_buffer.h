@@ -8,7 +8,7 @@
 #include <rondo/ops/gpu.h>
 #include <rondo/ops/optimizer.h>
 
-// Device memory with an owner, and faults as exceptions.
+// Device memory and pinned host memory with an owner, and faults as exceptions.
 //
 // A GpuBuffer belongs to the thread and the life of its Gpu (gpu.h): it goes before it. Its bytes
 // are not cleared. What the GPU refuses (it is full, it was taken away) is thrown as GpuFault, in
@@ -55,6 +55,25 @@ class GpuBuffer {
  private:
   void copy_in(const void* from, std::size_t bytes);   // the first bytes
   void copy_out(void* to, std::size_t bytes) const;
+  Gpu* gpu_ = nullptr;
+  std::size_t bytes_ = 0;
+  void* data_ = nullptr;
+};
+
+// Host memory that the GPU copies to beside its other work (Entries::copy_out_later). As GpuBuffer;
+// not cleared. Its end waits for the copies.
+class GpuHostBuffer {
+ public:
+  GpuHostBuffer() = default;   // of no bytes
+  GpuHostBuffer(Gpu& gpu, std::size_t bytes);
+  ~GpuHostBuffer();
+  GpuHostBuffer(GpuHostBuffer&& other) noexcept;
+  GpuHostBuffer& operator=(GpuHostBuffer&& other) noexcept;
+
+  [[nodiscard]] std::size_t bytes() const { return bytes_; }
+  [[nodiscard]] float* f() const { return static_cast<float*>(data_); }
+
+ private:
   Gpu* gpu_ = nullptr;
   std::size_t bytes_ = 0;
   void* data_ = nullptr;

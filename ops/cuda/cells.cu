@@ -2,6 +2,7 @@
 // cpu/lstm_kernel.h, gru_kernel.h and elman_kernel.h; tanh c is worked out again in backward.
 
 #include <rondo/ops/cuda/recurrent.h>
+#include <rondo/ops/cuda/table.h>
 
 namespace rondo::ops::cuda {
 namespace {
@@ -261,6 +262,12 @@ Fault move_ids(Context& c, const std::int32_t* from, const std::int32_t* index, 
 Fault transpose(Context& c, const float* from, Size rows, Size columns, float* to) {
   return launch(c, transpose_kernel, ceil_div(rows, 32) * ceil_div(columns, 32), from, rows,
                 columns, to);
+}
+
+Fault transpose_rows(Context* c, const float* from, Size rows, Size columns, float* to) {
+  RONDO_NEED(rows > 0 && columns > 0);
+  RONDO_TRY(use(*c));
+  return transpose(*c, from, rows, columns, to);
 }
 
 Fault table_gradient(Context& c, std::int32_t cell, Size hidden, Size words, const float* sums,

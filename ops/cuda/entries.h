@@ -228,6 +228,7 @@ struct Entries {
   Fault (*not_finite)(Context*, const float* x, Size count, Size* first);   // host; −1: none
   Fault (*to_bf16)(Context*, const float* x, Size count, void* out);
   Fault (*copy_columns)(Context*, const CopyColumns*);
+  Fault (*transpose)(Context*, const float* from, Size rows, Size columns, float* to);
   Fault (*column_sums)(Context*, const float* x, Size rows, Size columns, float* sums, int add);
   Fault (*optimizer_step)(Context*, const OptimizerStep*);
   Fault (*cross_entropy)(Context*, const CrossEntropy*);

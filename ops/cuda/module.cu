@@ -222,6 +222,7 @@ const Entries kEntries = {
     .close_named = close_named, .add = add, .combine = combine, .scale = scale,
     .clip_value = clip_value, .squared_norm = squared_norm, .clip_norm = clip_norm,
     .not_finite = not_finite, .to_bf16 = to_bf16, .copy_columns = copy_columns,
+    .transpose = transpose_rows,
     .column_sums = column_sums,
     .optimizer_step = optimizer_step, .cross_entropy = cross_entropy,
     .squared_error = squared_error, .softmax = softmax, .layer_norm = layer_norm,

@@ -28,6 +28,7 @@ Fault clip_norm(Context*, const float* a, const double* squared_norm, double lim
 Fault not_finite(Context*, const float* x, Size count, Size* first);
 Fault to_bf16(Context*, const float* x, Size count, void* out);
 Fault copy_columns(Context*, const CopyColumns*);
+Fault transpose_rows(Context*, const float* from, Size rows, Size columns, float* to);
 Fault optimizer_step(Context*, const OptimizerStep*);
 Fault cross_entropy(Context*, const CrossEntropy*);
 Fault squared_error(Context*, const float* y, const float* target, Size count, float scale,

@@ -4,7 +4,14 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <csignal>
 #include <cstdlib>
+#include <memory>
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <rondo/ops/gpu_buffer.h>
 
 #include "one_step.h"
 #include "program.h"
@@ -101,6 +108,257 @@ TEST_P(GpuStep, StepsFollowTheCpusAndASnapshotGivesThemAgainBitForBit) {
   EXPECT_TRUE(same_bits(a.parameters, b.parameters));
   EXPECT_TRUE(same_bits(a.moments, b.moments));
   EXPECT_TRUE(same_bits(a.states, b.states));
+}
+
+// Every layer that a model can have.
+class GpuModels : public testing::TestWithParam<ModelSpec> {};
+constexpr auto kTokens = DataKind::kTokens, kSeries = DataKind::kSeries;
+constexpr auto kTanh = Activation::kTanh;
+INSTANTIATE_TEST_SUITE_P(
+    Layers, GpuModels,
+    testing::Values(
+        ModelSpec{CellKind::kRnn, Activation::kSigmoid, kTokens, 3, 7, 5, 5, true, 0.4},
+        ModelSpec{CellKind::kLstm, kTanh, kTokens, 3, 6, 5, 5, false, 0, 4},
+        ModelSpec{CellKind::kLstm, kTanh, kTokens, 3, 7, 5, 5, true, 0.25, 5, 3},
+        ModelSpec{CellKind::kLstm, kTanh, kSeries, 3, 6, 1, 1, true, 0.2, 3},
+        ModelSpec{CellKind::kGru, kTanh, kTokens, 3, 6, 5, 5, false, 0.5, 0, 4},
+        ModelSpec{CellKind::kMinGru, kTanh, kTokens, 3, 6, 5, 5},
+        ModelSpec{CellKind::kMinGru, kTanh, kTokens, 3, 7, 5, 5, true, 0.3, 0, 4},
+        ModelSpec{CellKind::kMinLstm, kTanh, kTokens, 3, 6, 5, 5, true, 0.3},
+        ModelSpec{CellKind::kMinLstm, kTanh, kSeries, 3, 6, 1, 1}),
+    [](const testing::TestParamInfo<ModelSpec>& model) {
+      return std::string(model.param.data == kSeries ? "series_" : "text_") +
+             std::to_string(model.index);
+    });
+
+TEST_P(GpuModels, LossAndGradientFollowTheCpus) {
+  const OnGpu gpu;
+  for (const Layout& layout : {Layout{1, 1, 1}, Layout{2, 2, 3}}) {
+    const RunSpec spec = small(GetParam(), layout);
+    std::vector<float> weights(parameter_count(spec.model, {0, spec.model.layers}));
+    for (std::size_t i = 0; i < weights.size(); ++i)   // far from the small first ones
+      weights[i] = static_cast<float>((i * 7919) % 1601) * 1e-3F - 0.8F;
+    const Outcome wanted = one_step(spec, 1, weights, 9);
+    const Outcome got = one_step(on_gpu(spec), 1, weights, 9);
+    EXPECT_NEAR(got.loss, wanted.loss, 1e-5 * wanted.loss);
+    ASSERT_EQ(got.gradient.size(), wanted.gradient.size());
+    EXPECT_LE(relative_error(got.gradient, wanted.gradient), 1e-5);
+  }
+}
+
+TEST_P(GpuModels, CuttingLayersIntoStagesChangesNoBit) {
+  const OnGpu gpu;
+  const Outcome one = one_step(on_gpu(small(GetParam(), {2, 1, 3})), 1);
+  const Outcome three = one_step(on_gpu(small(GetParam(), {2, 3, 3})), 1);
+  EXPECT_EQ(one.loss, three.loss);
+  EXPECT_TRUE(same_bits(one.gradient, three.gradient));
+}
+
+// The copy of a version runs beside the next step: nobody waits for it before its reader does, and
+// the version that it shows is its own.
+TEST(GpuStage, AVersionIsCopiedWhileTheNextStepRuns) {
+  const OnGpu gpu;
+  RunSpec spec = on_gpu(small(CellKind::kLstm, {1, 1, 2}));
+  spec.optimizer = ops::Optimizer::kAdam;
+  const ops::Executor executor(1);
+  const auto waits = make_stage({spec, 0, 0}, executor);
+  const auto goes_on = make_stage({spec, 0, 0}, executor);
+  const auto passes = [&](Stage& stage, std::uint64_t number) {
+    stage.begin(number == 1, number);
+    for (int m = 0; m < 2; ++m) {
+      const Span rows = rows_of(spec.layout, spec.batch, 0, m);
+      const Feed inputs = feed(spec, rows, 0), targets = feed(spec, rows, 1);
+      stage.forward(m, spec.seq, {&inputs, {}});
+      stage.loss(m, targets, 0.01);
+      stage.backward(m, {});
+    }
+  };
+  for (std::uint64_t number = 1; number <= 3; ++number) {
+    passes(*waits, number);
+    waits->apply({}, 1e-2, number);
+    const StageSnapshot wanted = waits->prepared().copy();
+    waits->swap();
+    if (number == 1) passes(*goes_on, number);
+    goes_on->apply({}, 1e-2, number);
+    goes_on->swap();
+    passes(*goes_on, number + 1);
+    const StageSnapshot got = goes_on->current().copy();
+    EXPECT_TRUE(same_bits(got.parameters, wanted.parameters)) << number;
+    EXPECT_TRUE(same_bits(got.moments, wanted.moments)) << number;
+    EXPECT_TRUE(same_bits(got.states, wanted.states)) << number;
+  }
+}
+
+// ---- stages in processes of their own ----------------------------------------------------------
+
+// A stage in a child process, one call at a time.
+class StageInAChild {
+ public:
+  enum class Call : int { kBegin, kLearn, kGradient };
+  explicit StageInAChild(const RunSpec& spec, int stage) {
+    EXPECT_EQ(pipe(to_) | pipe(from_), 0);
+    pid_ = fork();
+    if (pid_ != 0) return;
+    const ops::Executor executor(1);
+    const auto mine = make_stage({spec, 0, stage}, executor);
+    while (true) serve(*mine, spec);
+  }
+  ~StageInAChild() {
+    kill();
+    for (const int end : {to_[0], to_[1], from_[0], from_[1]}) close(end);
+  }
+  StageInAChild(const StageInAChild&) = delete;
+  StageInAChild& operator=(const StageInAChild&) = delete;
+
+  void kill() {
+    if (pid_ <= 0) return;
+    ::kill(pid_, SIGKILL);
+    EXPECT_EQ(waitpid(pid_, nullptr, 0), pid_);
+    pid_ = -1;
+  }
+  std::vector<float> call(Call what, int microbatch, std::span<const float> floats) {
+    put(to_[1], what, microbatch, floats);
+    return take(from_[0]).floats;
+  }
+
+ private:
+  struct Letter {
+    Call what;
+    int microbatch;
+    std::vector<float> floats;
+  };
+  static void put(int to, Call what, int microbatch, std::span<const float> floats) {
+    const std::size_t count = floats.size();
+    must_write(to, &what, sizeof what);
+    must_write(to, &microbatch, sizeof microbatch);
+    must_write(to, &count, sizeof count);
+    must_write(to, floats.data(), floats.size_bytes());
+  }
+  static Letter take(int from) {
+    Letter letter{};
+    std::size_t count = 0;
+    must_read(from, &letter.what, sizeof letter.what);
+    must_read(from, &letter.microbatch, sizeof letter.microbatch);
+    must_read(from, &count, sizeof count);
+    letter.floats.resize(count);
+    must_read(from, letter.floats.data(), count * sizeof(float));
+    return letter;
+  }
+  static void must_write(int to, const void* data, std::size_t bytes) {
+    if (write(to, data, bytes) != static_cast<ssize_t>(bytes)) _exit(1);
+  }
+  static void must_read(int from, void* data, std::size_t bytes) {
+    for (std::size_t done = 0; done < bytes;) {
+      const ssize_t got = read(from, static_cast<char*>(data) + done, bytes - done);
+      if (got <= 0) _exit(0);
+      done += static_cast<std::size_t>(got);
+    }
+  }
+  void serve(Stage& stage, const RunSpec& spec) {
+    const Letter letter = take(to_[0]);
+    std::span<const float> answer;
+    if (letter.what == Call::kBegin) stage.rejoin(), stage.begin(true, 1);
+    if (letter.what == Call::kGradient) answer = stage.gradient();
+    if (letter.what == Call::kLearn) {
+      const Span rows = rows_of(spec.layout, spec.batch, 0, letter.microbatch);
+      stage.forward(letter.microbatch, spec.seq, {nullptr, letter.floats});
+      stage.loss(letter.microbatch, feed(spec, rows, 1), 1.0 / (spec.seq * spec.batch));
+      answer = stage.backward(letter.microbatch, {});
+    }
+    put(from_[1], letter.what, letter.microbatch, answer);
+  }
+
+  int to_[2], from_[2];
+  pid_t pid_ = -1;
+};
+
+// The gradients of both stages, and how long the parcels to the child were.
+struct TwoStages {
+  std::vector<float> gradient;
+  std::vector<std::size_t> parcels;
+};
+
+TwoStages step_of_two(Stage& first, StageInAChild& second, int until) {
+  using Call = StageInAChild::Call;
+  const RunSpec& spec = first.spec().run;
+  TwoStages out;
+  first.rejoin();
+  first.begin(true, 1);
+  second.call(Call::kBegin, 0, {});
+  for (int m = 0; m < until; ++m) {
+    const Feed inputs = feed(spec, rows_of(spec.layout, spec.batch, 0, m), 0);
+    const auto parcel = first.forward(m, spec.seq, {&inputs, {}});
+    out.parcels.push_back(parcel.size());
+    first.backward(m, second.call(Call::kLearn, m, parcel));
+  }
+  const auto mine = first.gradient();
+  out.gradient.assign(mine.begin(), mine.end());
+  const std::vector<float> theirs = second.call(Call::kGradient, 0, {});
+  out.gradient.insert(out.gradient.end(), theirs.begin(), theirs.end());
+  return out;
+}
+
+// The child's device memory is open here when the child is killed, and a new one takes its place.
+TEST(GpuStage, ActivationsStayOnTheDeviceBetweenProcessesAlsoWhenOneIsKilled) {
+  const OnGpu gpu;
+  const RunSpec spec = on_gpu(small(CellKind::kLstm, {1, 2, 4}));
+  auto second = std::make_unique<StageInAChild>(spec, 1);
+  const ops::Executor executor(1);
+  const auto first = make_stage({spec, 0, 0}, executor);
+  const Outcome wanted = one_step(spec, 1);
+  const TwoStages whole = step_of_two(*first, *second, 4);
+  EXPECT_TRUE(same_bits(whole.gradient, wanted.gradient));
+  EXPECT_GT(whole.parcels[0], 64u);   // through host memory, with an offer
+  for (const std::size_t m : {1u, 2u, 3u}) EXPECT_LE(whole.parcels[m], 64u) << m;
+  step_of_two(*first, *second, 2);
+  second->kill();
+  second = std::make_unique<StageInAChild>(spec, 1);
+  const TwoStages again = step_of_two(*first, *second, 4);
+  EXPECT_TRUE(same_bits(again.gradient, wanted.gradient));
+  EXPECT_LE(again.parcels[3], 64u);
+}
+
+TEST(GpuStage, WhereMemoryCannotBeSharedActivationsGoThroughTheHostInTheSameBits) {
+  for (const char* kind : {"no-ipc", "no-ipc-open"}) {
+    const OnGpu gpu(kind);
+    const RunSpec spec = on_gpu(small(CellKind::kGru, {1, 2, 3}));
+    testing::internal::CaptureStderr();
+    StageInAChild second(spec, 1);
+    const ops::Executor executor(1);
+    const auto first = make_stage({spec, 0, 0}, executor);
+    const TwoStages got = step_of_two(*first, second, 3);
+    const std::string said = testing::internal::GetCapturedStderr();
+    EXPECT_NE(said.find("r0.s0 to r0.s1 goes through host memory: "), std::string::npos) << said;
+    EXPECT_NE(said.find("operation not supported"), std::string::npos) << said;
+    EXPECT_TRUE(same_bits(got.gradient, one_step(spec, 1).gradient));
+    for (const std::size_t parcel : got.parcels) EXPECT_GT(parcel, 64u);
+  }
+}
+
+// What a dead process leaves behind may break the GPU for whoever reads it: then this process ends
+// too when the group begins anew, and is born again.
+TEST(GpuStage, ABrokenGpuEndsTheProcessWhenTheGroupBeginsAnew) {
+  const OnGpu gpu;
+  const RunSpec spec = on_gpu(small(CellKind::kRnn, {1, 2, 4}));
+  EXPECT_EXIT(
+      {
+        StageInAChild second(spec, 1);
+        const ops::Executor executor(1);
+        const auto first = make_stage({spec, 0, 0}, executor);
+        step_of_two(*first, second, 3);
+        const Feed inputs = feed(spec, rows_of(spec.layout, spec.batch, 0, 0), 0);
+        const auto parcel = first->forward(0, spec.seq, {&inputs, {}});
+        const auto below = second.call(StageInAChild::Call::kLearn, 0, parcel);
+        second.kill();
+        try {
+          first->backward(0, below);   // reads what nobody owns any more
+          first->gradient();
+        } catch (const ops::GpuFault&) {
+        }
+        first->rejoin();
+        _exit(0);
+      },
+      testing::ExitedWithCode(1), "stage r0.s0 ends, to be born again: the GPU failed");
 }
 
 TEST(GpuStage, InferenceFollowsTheCpusOverSeveralSegments) {

@@ -117,7 +117,6 @@ TEST(TrainLayersRefused, WhatCannotBeTogetherIsOneSentenceAndExitCode2) {
   of_text({"--projection", "0"}, "--projection");
   of_text({"--embedding", "0"}, "--embedding");
   of_text({"--bidirectional"}, "--bidirectional would see the answer");
-  of_text({"--device", "gpu", "--model", "min-gru"}, "stages on a GPU have no min-gru yet");
   refused({"--csv", csv, "--column", "passengers", "--embedding", "4"},
           "--embedding goes with --text");
   refused({"--csv", csv, "--column", "passengers", "--bidirectional"}, "would see the answer");
