@@ -11,10 +11,7 @@ namespace rondo::ops::RONDO_OPS_ISA {
 // Sixteen elements from i on; lanes past the end hold `rest`.
 template <class V>
 V load_or(const typename V::T* x, long i, long count, typename V::T rest) {
-  if (i + kLanes <= count) return V::load(x + i);
-  typename V::T a[kLanes];
-  for (int l = 0; l < kLanes; ++l) a[l] = i + l < count ? x[i + l] : rest;
-  return V::load(a);
+  return i + kLanes <= count ? V::load(x + i) : V::load_some(x + i, count - i, rest);
 }
 
 template <class V>

@@ -36,6 +36,12 @@ struct ArrayVec {
     for (int i = 0; i < kLanes; ++i) p[i] = a[i];
   }
   void stream(T* p) const { store(p); }
+  static ArrayVec load_some(const T* p, long n, T rest) {
+    return map([&](int i) { return i < n ? p[i] : rest; });
+  }
+  void store_some(T* p, long n) const {
+    for (long i = 0; i < n; ++i) p[i] = a[i];
+  }
   template <class F>
   static ArrayVec map(F f) {
     ArrayVec r;
@@ -82,6 +88,13 @@ struct Float16 {
   __m512 v;
   static Float16 all(float x) { return {_mm512_set1_ps(x)}; }
   static Float16 load(const float* p) { return {_mm512_loadu_ps(p)}; }
+  static __mmask16 lanes(long n) { return static_cast<__mmask16>((1U << n) - 1); }
+  static Float16 load_some(const float* p, long n, float rest) {
+    return {_mm512_mask_loadu_ps(_mm512_set1_ps(rest), lanes(n), p)};
+  }
+  void store_some(float* p, long n) const { _mm512_mask_storeu_ps(p, lanes(n), v); }
+  [[nodiscard]] __m256 low() const { return _mm512_castps512_ps256(v); }
+  [[nodiscard]] __m256 high() const { return _mm512_extractf32x8_ps(v, 1); }
   void store(float* p) const { _mm512_storeu_ps(p, v); }
   void stream(float* p) const { _mm512_stream_ps(p, v); }
   friend Float16 operator+(Float16 x, Float16 y) { return {_mm512_add_ps(x.v, y.v)}; }
@@ -107,6 +120,23 @@ struct Float16 {
   __m256 lo, hi;
   static Float16 all(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
   static Float16 load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
+  static __m256i lanes(long n) {   // n < 1: none
+    const __m256i numbers = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)), numbers);
+  }
+  static __m256 half_some(const float* p, __m256i some, float rest) {
+    return _mm256_blendv_ps(_mm256_set1_ps(rest), _mm256_maskload_ps(p, some),
+                            _mm256_castsi256_ps(some));
+  }
+  static Float16 load_some(const float* p, long n, float rest) {
+    return {half_some(p, lanes(n), rest), half_some(p + 8, lanes(n - 8), rest)};
+  }
+  void store_some(float* p, long n) const {
+    _mm256_maskstore_ps(p, lanes(n), lo);
+    _mm256_maskstore_ps(p + 8, lanes(n - 8), hi);
+  }
+  [[nodiscard]] __m256 low() const { return lo; }
+  [[nodiscard]] __m256 high() const { return hi; }
   void store(float* p) const {
     _mm256_storeu_ps(p, lo);
     _mm256_storeu_ps(p + 8, hi);
@@ -157,18 +187,12 @@ using Double16 = ArrayVec<double>;
 // The first n lanes; the others are 0 and are not read. Requires: 0 < n <= 16.
 template <class V>
 V load_first(const typename V::T* p, long n) {
-  if (n >= kLanes) return V::load(p);
-  typename V::T a[kLanes] = {};
-  for (long i = 0; i < n; ++i) a[i] = p[i];
-  return V::load(a);
+  return n >= kLanes ? V::load(p) : V::load_some(p, n, 0);
 }
 
 template <class V>
 void store_first(V v, typename V::T* p, long n) {
-  if (n >= kLanes) return v.store(p);
-  typename V::T a[kLanes];
-  v.store(a);
-  for (long i = 0; i < n; ++i) p[i] = a[i];
+  n >= kLanes ? v.store(p) : v.store_some(p, n);
 }
 
 // Past the caches: for results that would not stay there anyway, since a line that is written whole
@@ -215,5 +239,22 @@ typename V::T lane_max(V v) {
     for (int i = 0; i < half; ++i) a[i] = a[i] > a[i + half] ? a[i] : a[i + half];
   return a[0];
 }
+
+#if defined(__AVX512F__) || (defined(__AVX2__) && defined(__FMA__))
+// The same trees in registers.
+inline float lane_sum(Float16 v) {
+  const __m256 eight = _mm256_add_ps(v.low(), v.high());
+  __m128 x = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  x = _mm_add_ps(x, _mm_movehl_ps(x, x));
+  return _mm_cvtss_f32(_mm_add_ss(x, _mm_movehdup_ps(x)));
+}
+
+inline float lane_max(Float16 v) {
+  const __m256 eight = _mm256_max_ps(v.low(), v.high());
+  __m128 x = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  x = _mm_max_ps(x, _mm_movehl_ps(x, x));
+  return _mm_cvtss_f32(_mm_max_ss(x, _mm_movehdup_ps(x)));
+}
+#endif
 
 }  // namespace rondo::ops::RONDO_OPS_ISA
