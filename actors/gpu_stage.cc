@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <numeric>
 #include <utility>
 
 #include <rondo/base/check.h>
@@ -289,6 +290,7 @@ const float* GpuStage::layers_backward(int microbatch, Slot& slot, const float* 
     call.add = add;
     call.draw = &mine;
     recurrent_[i]->backward(call, slot.layers[i]);
+    if (i > 0 && hands_over(microbatch)) part_is_made(i);
     above = call.dx;
   }
   if (embedding_tensor() == nullptr) return above;
@@ -307,15 +309,35 @@ std::span<const float> GpuStage::backward(int microbatch, std::span<const float>
   if (is_last()) above = head_backward(at, add);
   else above_->receive(dy, at.count(width()), at.dy);
   const float* below = layers_backward(microbatch, at, above, add);
-  if (sink_.ready && is_last_microbatch(microbatch)) hand_gradient_over();
-  if (is_first()) return {};
-  return below_->send(below, at.count(width()));
+  if (hands_over(microbatch)) part_is_made(0);
+  std::span<const float> parcel;
+  if (!is_first()) parcel = below_->send(below, at.count(width()));   // is waited for
+  if (hands_over(microbatch)) hand_gradient_over();
+  return parcel;
 }
 
-// All parts at once: to hand one over while the GPU is at the next would mean to wait in between.
+// In line, that is: its copy follows, beside what comes next.
+void GpuStage::part_is_made(std::size_t part) {
+  const std::vector<std::size_t> counts = gradient_parts();
+  const auto before = static_cast<std::ptrdiff_t>(part);
+  const std::size_t at = std::accumulate(counts.begin(), counts.begin() + before, std::size_t{0});
+  if (gradient_parts_.bytes() == 0)
+    gradient_parts_ = GpuHostBuffer(*gpu_, parameter_count() * sizeof(float));
+  must(api().copy_out_later(context(), gradient_parts_.f() + at, gradient_.f() + at,
+                            counts[part] * sizeof(float)));
+  part_copies_.resize(counts.size());
+  must(api().copies_begun(context(), &part_copies_[part]));
+}
+
 void GpuStage::hand_gradient_over() {
-  gradient_.get(sink_.memory);
-  for (std::size_t part = recurrent_.size(); part-- > 0;) sink_.ready(part);
+  const std::vector<std::size_t> counts = gradient_parts();
+  std::size_t at = parameter_count();
+  for (std::size_t part = counts.size(); part-- > 0;) {
+    at -= counts[part];
+    must(api().wait_for_copy(context(), part_copies_[part]));
+    std::memcpy(sink_.memory.data() + at, gradient_parts_.f() + at, counts[part] * sizeof(float));
+    sink_.ready(part);
+  }
 }
 
 std::span<const float> GpuStage::gradient() {

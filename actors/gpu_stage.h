@@ -17,7 +17,8 @@
 //
 // The next version is copied to pinned host memory beside the line of work: its states from the
 // last microbatch's forward pass on, its parameters and moments from the optimiser's step on.
-// prepared() and current() wait for the copy; the passes of the next step do not.
+// prepared() and current() wait for the copy; the passes of the next step do not. A gradient that
+// others wait for is copied part by part while the backward pass goes on.
 // The same run on the same GPU and library builds (Gpu::numeric_profile) gives the same bits; they
 // differ from the CPU's by rounding. Where a machine has several GPUs the stages take turns.
 // For make_stage.
@@ -61,9 +62,13 @@ class GpuStage final : public Stage {
   void run_layers(int microbatch, Slot& slot, const ops::GpuBuffer* from, ops::GpuBuffer& to,
                   const Draw* draw);
   std::span<const float> outputs(Slot& slot);
+  void part_is_made(std::size_t part);
   void hand_gradient_over();
   const float* head_backward(Slot& slot, bool add);
   const float* layers_backward(int microbatch, Slot& slot, const float* above, bool add);
+  [[nodiscard]] bool hands_over(int microbatch) const {
+    return sink_.ready && is_last_microbatch(microbatch);
+  }
   double loss_of(Slot& slot, const Feed& targets, double scale);
   void make(Version& version) const;
   void copy_states(Version& version);
@@ -90,6 +95,8 @@ class GpuStage final : public Stage {
   std::vector<float> host_;            // the head's outputs
   std::vector<float> host_gradient_;   // where nobody else gives memory for it
   GradientSink sink_;
+  ops::GpuHostBuffer gradient_parts_;        // on their way to the sink
+  std::vector<std::uint64_t> part_copies_;   // their numbers
   std::uint64_t step_ = 0;
   bool fresh_ = true;
   bool gradient_written_ = false;

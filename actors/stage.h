@@ -22,9 +22,9 @@
 // Until swap nothing in force has changed, so `abort` can throw a step away at any moment and the
 // same step done again gives the same bits.
 //
-// One interface, two devices: cpu_stage.h and gpu_stage.h. All spans are host memory. What goes from
-// stage to stage (what forward, backward and infer return) only the next stage can read: from a GPU
-// it may be a name for device memory (gpu_channel.h).
+// One interface, two devices: cpu_stage.h and gpu_stage.h. All spans are host memory. What goes
+// from stage to stage (what forward, backward and infer return) only the next stage can read: from
+// a GPU it may be a name for device memory (gpu_channel.h).
 //
 // Pure computation: no clock, no messages, no threads of its own (the executor is lent and must
 // outlive it). One call at a time. Wrong shapes are bugs and abort; what a GPU cannot do (it is

@@ -214,6 +214,39 @@ void scans(Bench& b) {
                [&] { must(b.api.scan_backward(b.context, &s)); });
 }
 
+// Copies to pinned host memory, by themselves and beside a product: how much of the shorter of the
+// two hides behind the other.
+void copies_beside(Bench& b) {
+  const std::string name = "copy_out_later_beside_a_product";
+  if (name.find(b.filter) == std::string::npos) return;
+  const Dim count = b.quick ? 5000 : Dim{64} << 20, n = b.quick ? 64 : 4096;
+  const GpuHostBuffer host(b.gpu, floats(count));
+  const auto from = b.random(count), x = b.random(n * n), y = b.random(n * n), z = b.random(n * n);
+  const cuda::Product product{n, n, n, x->raw(), n, 0, y->raw(), n, 1, z->f(), n, 0,
+                              Precision::kTf32};
+  const auto copy = [&] {
+    must(b.api.copy_out_later(b.context, host.f(), from->raw(), floats(count)));
+  };
+  const auto products = [&] {
+    for (int i = 0; i < 20; ++i) must(b.api.product(b.context, &product));
+  };
+  const double alone = b.seconds([&] {
+    copy();
+    must(b.api.after_copies(b.context));
+  });
+  const double work = b.seconds(products);
+  const double both = b.seconds([&] {
+    copy();
+    products();
+    must(b.api.after_copies(b.context));
+  });
+  std::printf("| %s | %.3f ms | %.1f GB/s | %.0f %% hidden (alone %.3f and %.3f ms) |\n",
+              name.c_str(), both * 1e3, static_cast<double>(floats(count)) / alone * 1e-9,
+              std::clamp(100 * (alone + work - both) / std::min(alone, work), 0.0, 100.0),
+              alone * 1e3, work * 1e3);
+  std::fflush(stdout);
+}
+
 struct Stack {   // the same layer several times over
   std::string name;
   Cell cell;
@@ -331,7 +364,8 @@ int main(int argc, char** argv) {
   }
   std::printf("%s\n", found.gpu->numeric_profile().c_str());
   int failed = 0;
-  for (void (*part)(Bench&) : {measure_roofs, optimizers, flat_ops, row_ops, scans, layers}) {
+  for (void (*part)(Bench&) : {measure_roofs, optimizers, flat_ops, row_ops, scans,
+                               copies_beside, layers}) {
     try {
       part(b);
     } catch (const std::runtime_error& fault) {

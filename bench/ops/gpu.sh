@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
 # One command for a machine with a GPU: checks every GPU op against double, times everything,
-# compares with cuDNN, and trains on it beside PyTorch. At most 8 minutes; the tables for
-# bench/RESULTS.md come last.
+# compares with cuDNN, trains on it beside PyTorch, and trains on two stages whose activations stay
+# on the device, with and without kills: the weights must have the same bits. At most 8 minutes;
+# the tables for bench/RESULTS.md come last.
 #
 #   bench/ops/gpu.sh               build in build/gpu (needs the packages of cmake/packages.txt)
 #   bench/ops/gpu.sh --use DIR     no build: the programs that lie in DIR
 #   bench/ops/gpu.sh --pack DIR    on a machine with the packages: build, and put into DIR all that
 #                                  --use needs elsewhere (there: the driver and cuBLASLt)
 #
-# GPU_OUT (default: the folder of the programs) receives check.txt, bench.txt, cudnn.txt, train.txt.
+# GPU_OUT (default: the folder of the programs) receives check.txt, bench.txt, cudnn.txt, train.txt,
+# stages.txt.
 # What is learnt is GPU_TEXT, a file (default: this repository's sources).
 # Ends with 0 if the checks hold, 77 without a GPU, else what failed.
 set -u
@@ -54,12 +56,12 @@ libraries=$programs:/usr/local/cuda/lib64${libraries:+:$libraries}
 export LD_LIBRARY_PATH=$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 
 nvidia-smi --query-gpu=name,driver_version,memory.used --format=csv,noheader 2>/dev/null
-timeout 190 "$programs/ops_cuda_check" 2>&1 | tee "$out/check.txt"
+timeout 180 "$programs/ops_cuda_check" 2>&1 | tee "$out/check.txt"
 checked=${PIPESTATUS[0]}
 [ "$checked" -eq 77 ] && exit 77
-timeout 120 "$programs/ops_cuda_bench" --json "$out/times.json" 2>&1 | tee "$out/bench.txt"
+timeout 110 "$programs/ops_cuda_bench" --json "$out/times.json" 2>&1 | tee "$out/bench.txt"
 timed=${PIPESTATUS[0]}
-timeout 90 "$python" "$root/bench/ops/compare_cudnn.py" "$out/times.json" 2>&1 |
+timeout 80 "$python" "$root/bench/ops/compare_cudnn.py" "$out/times.json" 2>&1 |
   tee "$out/cudnn.txt"
 compared=${PIPESTATUS[0]}
 text=${GPU_TEXT:-}
@@ -67,10 +69,29 @@ if [ -z "$text" ]; then
   text=$out/text
   cat "$root"/{runtime,ops,actors,tests}/*/*.{h,cc} >"$text"
 fi
-timeout 75 "$python" "$root/bench/train/compare_torch.py" "$text" --bin "$programs" \
+timeout 60 "$python" "$root/bench/train/compare_torch.py" "$text" --bin "$programs" \
   --device gpu --hidden 512 --batch 64 --seq 64 --rounds 2 --steps 120 2>&1 | tee "$out/train.txt"
 trained=${PIPESTATUS[0]}
-for code in "$checked" "$timed" "$compared" "$trained"; do
+
+# Two stages, each a process, on this GPU: a run that nothing disturbs, and one with kills.
+stages() {
+  local run more said
+  for run in plain killed; do
+    rm -rf "$out/stages_$run"
+    more=()
+    [ "$run" = killed ] && more=(--chaos 3)
+    said=$(timeout 24 "$programs/rondo-train" --text "$text" --device gpu --hidden 512 --batch 64 \
+      --seq 64 --stages 2 --microbatches 4 --steps 30 --out "$out/stages_$run" \
+      ${more[@]+"${more[@]}"} 2>&1) || { echo "$said"; echo "FAILED: 2 stages, $run"; return 1; }
+    echo "2 stages, $run: $(echo "$said" | grep '^done:')"
+    echo "$said" | grep -E 'host memory|chaos: hit' | sort -u
+  done
+  cmp "$out"/stages_{plain,killed}/last.safetensors || return 1
+  echo "2 stages: the same weights with and without kills"
+}
+stages 2>&1 | tee "$out/stages.txt"
+staged=${PIPESTATUS[0]}
+for code in "$checked" "$timed" "$compared" "$trained" "$staged"; do
   [ "$code" -ne 0 ] && exit "$code"
 done
 exit 0

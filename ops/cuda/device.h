@@ -29,7 +29,8 @@ struct Context {
   cudaEvent_t marks[2] = {nullptr, nullptr};
   cudaEvent_t order = nullptr;
   cudaStream_t copies = nullptr;   // of copies beside the line
-  cudaEvent_t copied = nullptr;    // the last of them
+  std::array<cudaEvent_t, 16> copied{};   // of the last ones, by number
+  std::uint64_t copies_begun = 0;
   cublasLtHandle_t lt = nullptr;
   void* workspace = nullptr;   // of the products: one stream, so one is enough
   double* partials = nullptr;  // [kPartialsMax] of the reductions

@@ -68,8 +68,9 @@ Fault open_parts(Context& c) {
   RONDO_CUDA(cudaStreamCreateWithFlags(&c.stream, cudaStreamNonBlocking));
   for (cudaEvent_t& mark : c.marks) RONDO_CUDA(cudaEventCreate(&mark));
   RONDO_CUDA(cudaStreamCreateWithFlags(&c.copies, cudaStreamNonBlocking));
-  for (cudaEvent_t* event : {&c.order, &c.copied})
-    RONDO_CUDA(cudaEventCreateWithFlags(event, cudaEventDisableTiming));
+  RONDO_CUDA(cudaEventCreateWithFlags(&c.order, cudaEventDisableTiming));
+  for (cudaEvent_t& event : c.copied)
+    RONDO_CUDA(cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
   if (const cublasStatus_t status = cublasLtCreate(&c.lt); status != CUBLAS_STATUS_SUCCESS)
     return fail("cuBLASLt does not start: %s", cublasLtGetStatusName(status));
   RONDO_TRY(allocate(&c, kWorkspaceBytes, &c.workspace));
@@ -88,7 +89,9 @@ void close(Context* c) {
     if (memory != nullptr) (void)cudaFree(memory);
   if (c->stalled != nullptr) (void)cudaFreeHost(c->stalled);
   if (c->lt != nullptr) (void)cublasLtDestroy(c->lt);
-  for (cudaEvent_t event : {c->marks[0], c->marks[1], c->order, c->copied})
+  for (cudaEvent_t event : c->copied)
+    if (event != nullptr) (void)cudaEventDestroy(event);
+  for (cudaEvent_t event : {c->marks[0], c->marks[1], c->order})
     if (event != nullptr) (void)cudaEventDestroy(event);
   for (cudaStream_t line : {c->stream, c->copies})
     if (line != nullptr) (void)cudaStreamDestroy(line);
@@ -217,7 +220,8 @@ const Entries kEntries = {
     .between_marks = between_marks, .allocate = allocate, .release = release, .copy_in = copy_in,
     .copy_out = copy_out, .copy = copy, .fill = fill, .stream = stream, .idle = idle,
     .allocate_host = allocate_host, .release_host = release_host,
-    .copy_out_later = copy_out_later, .wait_for_copies = wait_for_copies,
+    .copy_out_later = copy_out_later, .copies_begun = copies_begun,
+    .wait_for_copy = wait_for_copy, .wait_for_copies = wait_for_copies,
     .after_copies = after_copies, .allocate_named = allocate_named, .open_named = open_named,
     .close_named = close_named, .add = add, .combine = combine, .scale = scale,
     .clip_value = clip_value, .squared_norm = squared_norm, .clip_norm = clip_norm,

@@ -41,7 +41,21 @@ Fault copy_out_later(Context* c, void* to, const void* from, std::size_t bytes) 
   RONDO_CUDA(cudaEventRecord(c->order, c->stream));
   RONDO_CUDA(cudaStreamWaitEvent(c->copies, c->order, 0));
   RONDO_CUDA(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, c->copies));
-  RONDO_CUDA(cudaEventRecord(c->copied, c->copies));
+  RONDO_CUDA(cudaEventRecord(c->copied[c->copies_begun % c->copied.size()], c->copies));
+  ++c->copies_begun;
+  return nullptr;
+}
+
+Fault copies_begun(Context* c, std::uint64_t* number) {
+  *number = c->copies_begun;
+  return nullptr;
+}
+
+// An event that has gone on to a later copy waits for that one.
+Fault wait_for_copy(Context* c, std::uint64_t number) {
+  RONDO_NEED(number > 0 && number <= c->copies_begun);
+  RONDO_TRY(use(*c));
+  RONDO_CUDA(cudaEventSynchronize(c->copied[(number - 1) % c->copied.size()]));
   return nullptr;
 }
 
@@ -53,7 +67,9 @@ Fault wait_for_copies(Context* c) {
 
 Fault after_copies(Context* c) {
   RONDO_TRY(use(*c));
-  RONDO_CUDA(cudaStreamWaitEvent(c->stream, c->copied, 0));
+  if (c->copies_begun == 0) return nullptr;
+  RONDO_CUDA(cudaStreamWaitEvent(c->stream, c->copied[(c->copies_begun - 1) % c->copied.size()],
+                                 0));
   return nullptr;
 }
 

@@ -189,6 +189,43 @@ TEST(GpuStage, AVersionIsCopiedWhileTheNextStepRuns) {
   }
 }
 
+// Each part is there when it is said to be, the last one first.
+TEST(GpuStage, AGradientIsHandedOverPartByPartInTheBitsOfTheWhole) {
+  const OnGpu gpu;
+  RunSpec spec = on_gpu(small(CellKind::kGru, {1, 1, 2}));
+  spec.model.layers = 3;
+  spec.model.embedding = 4;
+  const ops::Executor executor(1);
+  const auto stage = make_stage({spec, 0, 0}, executor);
+  std::vector<float> memory;
+  std::vector<std::vector<float>> seen;
+  for (const std::size_t count : stage->gradient_parts()) memory.resize(memory.size() + count);
+  stage->send_gradient({memory, [&](std::size_t part) {
+                          EXPECT_EQ(part + seen.size() + 1, 3u);
+                          seen.push_back(memory);
+                        }});
+  stage->begin(true, 1);
+  for (int m = 0; m < 2; ++m) {
+    const Span rows = rows_of(spec.layout, spec.batch, 0, m);
+    const Feed inputs = feed(spec, rows, 0), targets = feed(spec, rows, 1);
+    stage->forward(m, spec.seq, {&inputs, {}});
+    stage->loss(m, targets, 0.01);
+    stage->backward(m, {});
+  }
+  const auto whole = stage->gradient();
+  const std::vector<float> wanted(whole.begin(), whole.end());
+  EXPECT_TRUE(same_bits(memory, wanted));
+  ASSERT_EQ(seen.size(), 3u);
+  std::size_t at = memory.size();
+  for (std::size_t part = 3; part-- > 0;) {
+    at -= stage->gradient_parts()[part];
+    const std::vector<float>& then = seen[2 - part];
+    EXPECT_TRUE(std::equal(then.begin() + static_cast<std::ptrdiff_t>(at), then.end(),
+                           wanted.begin() + static_cast<std::ptrdiff_t>(at)))
+        << part;
+  }
+}
+
 // ---- stages in processes of their own ----------------------------------------------------------
 
 // A stage in a child process, one call at a time.

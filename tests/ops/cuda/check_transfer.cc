@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <cstring>
 #include <span>
 #include <string>
@@ -47,7 +48,9 @@ void copies(Harness& h, Dim count) {
   must(h.api().after_copies(h.context()));
   must(h.api().scale(h.context(), from.f(), 1, count, other.f()));
   must(h.api().copy_out_later(h.context(), second.f(), other.f(), all));
-  must(h.api().wait_for_copies(h.context()));
+  std::uint64_t number = 0;
+  must(h.api().copies_begun(h.context(), &number));
+  must(h.api().wait_for_copy(h.context(), number));
   bool twice = true, thrice = true;
   for (Dim i = 0; i < count; ++i) {
     twice = twice && first.f()[i] == 2 * numbers[i];
