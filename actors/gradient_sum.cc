@@ -1,6 +1,7 @@
 #include <rondo/actors/gradient_sum.h>
 
 #include <fstream>
+#include <random>
 #include <utility>
 
 #include <unistd.h>
@@ -23,24 +24,38 @@ constexpr std::size_t kAlign = 64;
 constexpr DurationNs kPatience = seconds(600);
 constexpr DurationNs kJoinPatience = seconds(30);
 
+Member member_of(int replica, int replicas, std::uint64_t group) {
+  return {replica, replicas, Incarnation{group}, kPatience};
+}
+
+// How an operation of the group, of ranks, ended for its replica.
+Result<SumOutcome> outcome_of(const Result<void>& done) {
+  if (done) return SumOutcome{};
+  const Error error(done.error().code(),
+                    "the gradients' sum over the replicas (rank: number of a replica): " +
+                        std::string(done.error().what()));
+  switch (error.code()) {
+    case ErrorCode::kCancelled: return SumOutcome{SumEnd::kGivenUp, error.what()};
+    case ErrorCode::kUnavailable:   // a replica has died
+    case ErrorCode::kTimeout: return SumOutcome{SumEnd::kLost, error.what()};
+    default: return error;
+  }
+}
+
+std::size_t arena_bytes(std::size_t floats) {
+  return (floats * sizeof(float) + kAlign - 1) / kAlign * kAlign;
+}
+
+}  // namespace
+
 // Boot, pid namespace and user: who has all three the same can open the other's memory.
-std::string machine() {
+std::string this_machine() {
   std::string boot;
   std::ifstream("/proc/sys/kernel/random/boot_id") >> boot;
   char space[64] = {};
   if (::readlink("/proc/self/ns/pid", space, sizeof(space) - 1) < 0) space[0] = '\0';
   return boot + " " + space + " " + std::to_string(::getuid());
 }
-
-Member member_of(int replica, int replicas, std::uint64_t group) {
-  return {replica, replicas, Incarnation{group}, kPatience};
-}
-
-Error sum_error(const Error& error) {
-  return {error.code(), "the gradients' sum over replicas: " + std::string(error.what())};
-}
-
-}  // namespace
 
 std::string_view to_string(SumWay way) {
   switch (way) {
@@ -78,8 +93,6 @@ void GradientSum::close() {
   if (collective_) collective_->leave("replica " + std::to_string(replica_) + " has left");
   collective_.reset();
   post_.reset();
-  if (segment_ >= 0) ::close(segment_);
-  segment_ = -1;
   memory_ = {};
   sum_ = {};
 }
@@ -87,43 +100,35 @@ void GradientSum::close() {
 Result<MeetingPlace> GradientSum::open(std::uint64_t group, SumWay way) {
   close();
   group_ = group;
-  MeetingPlace place{machine(), ::getpid(), -1, {}};
+  MeetingPlace place{this_machine(), ::getpid(), {}};
   if (way == SumWay::kZmq) {
     auto post = collective::ZmqPost::bind("tcp://127.0.0.1:*");
-    if (!post) return sum_error(post.error());
+    if (!post) return post.error();
     post_ = std::move(post).value();
     place.address = post_->address();
-  } else if (replica_ == 0) {
-    auto made = collective::ShmSegment::make(
-        {replicas_, Incarnation{group}, (floats() * sizeof(float) + kAlign - 1) / kAlign * kAlign});
-    if (!made) return sum_error(made.error());
-    segment_ = made.value().release();
-    place.memory = segment_;
   }
   return place;
 }
 
-Result<void> GradientSum::meet(const Meeting& meeting) {
-  RONDO_CHECK_EQ(meeting.group, group_);
-  RONDO_CHECK_EQ(meeting.places.size(), static_cast<std::size_t>(replicas_));
-  auto joined = meeting.is_shared() ? join_shared(meeting) : join_zmq(meeting);
+Result<SumOutcome> GradientSum::meet(const MeetingPlan& plan) {
+  RONDO_CHECK_EQ(plan.group, group_);
+  RONDO_CHECK_EQ(plan.places.size(), static_cast<std::size_t>(replicas_));
+  const auto joined = plan.memory >= 0 ? join_shared(plan) : join_zmq(plan);
   if (!joined) {
     close();
-    return sum_error(joined.error());
+    return outcome_of(joined);
   }
-  if (segment_ >= 0) ::close(segment_);   // everybody has it mapped
-  segment_ = -1;
   bucketer_ = std::make_unique<collective::Bucketer>(*collective_, parts_, kBucketBytes);
   bucketer_->use(memory_, sum_);
-  return {};
+  return SumOutcome{};
 }
 
-Result<void> GradientSum::join_shared(const Meeting& meeting) {
+Result<void> GradientSum::join_shared(const MeetingPlan& plan) {
   collective::ShmCollective::Options options;
-  options.handle = {meeting.places.front().pid, meeting.places.front().memory};
-  options.arena_bytes = (floats() * sizeof(float) + kAlign - 1) / kAlign * kAlign;
+  options.handle = {plan.pid, plan.memory};
+  options.arena_bytes = arena_bytes(floats());
   options.join_timeout = kJoinPatience;
-  for (const MeetingPlace& place : meeting.places) options.pids.push_back(place.pid);
+  for (const MeetingPlace& place : plan.places) options.pids.push_back(place.pid);
   auto joined =
       collective::ShmCollective::join(member_of(replica_, replicas_, group_), options);
   if (!joined) return joined.error();
@@ -135,10 +140,10 @@ Result<void> GradientSum::join_shared(const Meeting& meeting) {
   return {};
 }
 
-Result<void> GradientSum::join_zmq(const Meeting& meeting) {
+Result<void> GradientSum::join_zmq(const MeetingPlan& plan) {
   collective::ZmqCollective::Options options;
-  options.key = meeting.key;
-  for (const MeetingPlace& place : meeting.places) options.addresses.push_back(place.address);
+  options.key = plan.key;
+  for (const MeetingPlace& place : plan.places) options.addresses.push_back(place.address);
   RONDO_CHECK(post_ != nullptr);
   auto joined = collective::ZmqCollective::join(
       std::move(post_), member_of(replica_, replicas_, group_), std::move(options));
@@ -152,17 +157,7 @@ Result<void> GradientSum::join_zmq(const Meeting& meeting) {
 
 void GradientSum::ready(std::size_t part) { bucketer_->ready(part); }
 
-Result<SumOutcome> GradientSum::finish() {
-  const auto done = bucketer_->finish();
-  if (done) return SumOutcome{};
-  const Error error = sum_error(done.error());
-  switch (error.code()) {
-    case ErrorCode::kCancelled: return SumOutcome{SumEnd::kGivenUp, error.what()};
-    case ErrorCode::kUnavailable:   // a replica has died
-    case ErrorCode::kTimeout: return SumOutcome{SumEnd::kLost, error.what()};
-    default: return error;
-  }
-}
+Result<SumOutcome> GradientSum::finish() { return outcome_of(bucketer_->finish()); }
 
 void GradientSum::give_up(const std::string& reason) {
   if (!collective_) return;
@@ -170,11 +165,28 @@ void GradientSum::give_up(const std::string& reason) {
   close();
 }
 
-void tell_over(const Meeting& meeting, const std::vector<bool>& alive, const std::string& reason) {
+Result<Meeting> Meeting::make(std::uint64_t group, std::vector<MeetingPlace> places,
+                              std::size_t floats) {
+  std::random_device random;
+  Meeting meeting;
+  meeting.plan_ = {group, (std::uint64_t{random()} << 32) | random(), ::getpid(), -1,
+                   std::move(places)};
+  if (meeting.plan_.places.front().address.empty()) {
+    auto made = collective::ShmSegment::make({static_cast<int>(meeting.plan_.places.size()),
+                                              Incarnation{group}, arena_bytes(floats)});
+    if (!made) return made.error();
+    meeting.memory_ = std::move(made).value();
+    meeting.plan_.memory = meeting.memory_.get();
+  }
+  return meeting;
+}
+
+void Meeting::end(const std::vector<bool>& waits, const std::string& reason) const {
+  if (memory_) return collective::ShmSegment::raise_abort(memory_, reason);
   std::vector<std::string> addresses;
-  for (std::size_t replica = 0; replica < meeting.places.size(); ++replica)
-    addresses.push_back(alive[replica] ? meeting.places[replica].address : "");
-  collective::send_abort_to(addresses, meeting.key, Incarnation{meeting.group}, reason);
+  for (std::size_t replica = 0; replica < plan_.places.size(); ++replica)
+    addresses.push_back(waits[replica] ? plan_.places[replica].address : "");
+  collective::send_abort_to(addresses, plan_.key, Incarnation{plan_.group}, reason);
 }
 
 }  // namespace rondo::actors

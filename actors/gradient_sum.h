@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include <rondo/base/owned_fd.h>
 #include <rondo/base/result.h>
 
 // GradientSum: one replica's part in summing the gradients of a stage over all replicas, while the
@@ -19,11 +20,12 @@
 // the moment shows in the bits. Between processes of one machine the gradients lie in memory that
 // they share and nothing is copied; otherwise they travel over ZeroMQ.
 //
-// Replicas meet once in each incarnation of the group: everybody says its place, the trainer tells
-// all of them all places, and they join. The first failure ends the incarnation for all of them,
-// in words; the next one begins with open(). A replica that will not finish a step must say so by
-// give_up() or leave by close(), so that nobody waits for it; a killed one is seen where memory is
-// shared, otherwise whoever hears of its death tells the others by tell_over().
+// Replicas meet once in each incarnation of the group: everybody says its place, the trainer makes
+// a Meeting of them, tells all, and they join. The first failure ends the incarnation for all of
+// them, in words; the next one begins with open(). A replica that will not finish a step must say
+// so by give_up() or leave by close(), so that nobody waits for it. Where memory is shared a killed
+// one is seen at once; of all others (over ZeroMQ; on a node that fell silent) the trainer hears,
+// and ends the waits by Meeting::end().
 //
 // Owned by a StageActor; one thread. An Error is lasting: a new incarnation would meet it again.
 
@@ -43,18 +45,34 @@ enum class SumWay : unsigned char { kAuto, kShm, kZmq };
 
 // Where a replica can be met. It travels to the trainer and back to all.
 struct MeetingPlace {
-  std::string machine;       // equal where memory can be shared
+  std::string machine;   // equal where memory can be shared
   std::int64_t pid = 0;
-  std::int64_t memory = -1;  // the first replica's: descriptor of what is shared
-  std::string address;       // ZeroMQ; empty: only shared memory will do
+  std::string address;   // ZeroMQ; empty: only shared memory will do
+};
+[[nodiscard]] std::string this_machine();
+
+// What all replicas are told.
+struct MeetingPlan {
+  std::uint64_t group = 0;            // incarnation
+  std::uint64_t key = 0;              // random: frames without it are not ours
+  std::int64_t pid = 0, memory = -1;  // whose descriptor the shared memory is; -1: over ZeroMQ
+  std::vector<MeetingPlace> places;   // by replica
 };
 
-struct Meeting {
-  std::uint64_t group = 0;   // incarnation
-  std::uint64_t key = 0;     // random: frames without it are not ours
-  std::vector<MeetingPlace> places;   // by replica
+// The trainer's side: the memory lives as long as the Meeting.
+class Meeting {
+ public:
+  // `floats`: of a replica's gradient. kOverloaded: there is no room for the memory.
+  static Result<Meeting> make(std::uint64_t group, std::vector<MeetingPlace> places,
+                              std::size_t floats);
+  [[nodiscard]] const MeetingPlan& plan() const { return plan_; }
+  // Ends the waits in its sums. `waits`: by replica, who may still be in one; may be repeated,
+  // since a word over ZeroMQ may be lost.
+  void end(const std::vector<bool>& waits, const std::string& reason) const;
 
-  [[nodiscard]] bool is_shared() const { return places.front().address.empty(); }
+ private:
+  MeetingPlan plan_;
+  OwnedFd memory_;
 };
 
 // How a step's sum ended for a replica.
@@ -79,7 +97,7 @@ class GradientSum {
   // Leaves what it was in. `way`: kShm, or kZmq to listen for replicas elsewhere.
   Result<MeetingPlace> open(std::uint64_t group, SumWay way);
   // Waits until the others have joined too. Requires: open() of the same incarnation.
-  Result<void> meet(const Meeting& meeting);
+  Result<SumOutcome> meet(const MeetingPlan& plan);
   [[nodiscard]] bool has_met() const { return bucketer_ != nullptr; }
 
   // Valid until close() or open(). Requires: has_met().
@@ -94,15 +112,14 @@ class GradientSum {
   void close();
 
  private:
-  Result<void> join_shared(const Meeting& meeting);
-  Result<void> join_zmq(const Meeting& meeting);
+  Result<void> join_shared(const MeetingPlan& plan);
+  Result<void> join_zmq(const MeetingPlan& plan);
   [[nodiscard]] std::size_t floats() const;
 
   int replica_;
   int replicas_;
   std::vector<std::size_t> parts_;
   std::uint64_t group_ = 0;
-  int segment_ = -1;                              // descriptor: until all have joined
   std::unique_ptr<collective::ZmqPost> post_;     // until joined
   std::vector<float> own_;                        // where memory is not shared
   std::span<float> memory_;
@@ -110,8 +127,5 @@ class GradientSum {
   std::unique_ptr<collective::Collective> collective_;
   std::unique_ptr<collective::Bucketer> bucketer_;   // uses the three above
 };
-
-// Tells the living replicas of a meeting over ZeroMQ that it is over. `alive`: by replica.
-void tell_over(const Meeting& meeting, const std::vector<bool>& alive, const std::string& reason);
 
 }  // namespace rondo::actors

@@ -6,7 +6,6 @@
 #include <cstdio>
 #include <deque>
 #include <map>
-#include <random>
 #include <set>
 #include <thread>
 #include <utility>
@@ -38,6 +37,14 @@ std::string cause_of(const Error& error) {
   const std::string text = error.what();
   const std::size_t at = text.find(" is gone: ");
   return at == std::string::npos ? text : text.substr(at + 10);
+}
+
+// A lost sum is worth another try; who gave up did so because of something else.
+void throw_unless_done(const std::vector<SumOutcome>& sums) {
+  for (const SumOutcome& sum : sums)
+    if (sum.end == SumEnd::kLost) throw Error(ErrorCode::kObjectLost, sum.why);
+  for (const SumOutcome& sum : sums)
+    if (sum.end == SumEnd::kGivenUp) throw Error(ErrorCode::kCancelled, sum.why);
 }
 
 void say(const std::string& text) { std::fprintf(stderr, "%s\n", text.c_str()); }
@@ -131,7 +138,8 @@ Buffer Group::wait_for(const CellRef& cell) {
       // It may have failed since: the next look throws what the cell holds.
       failed = cell->state.load(std::memory_order_acquire) == CellState::kFailed;
     }
-    if (awaited_ != nullptr) look_for_deaths();
+    look_for_deaths();
+    if (ended_ != nullptr) end_sums(*ended_);   // who was paused may have missed the word
     if (!is_stopped()) continue;
     if (!stop_seen_) stop_seen_ = Clock::now();
     if (Clock::now() - *stop_seen_ > kStopPatience) throw Stopped();
@@ -146,16 +154,16 @@ std::optional<double> Group::step(const Step& step) {
   while (true) {
     turn_ = {incarnation_, step.number, step.segment.steps, step.fresh, 1.0 / tokens};
     const StepEnds ends = submit_step(plan(), turn_, step.segment, step.lr);
-    awaited_ = &ends;
     try {
       try {
-        const double loss = await(ends);
-        awaited_ = nullptr;
-        return loss;
+        const Watch watch(watched_, ends.updates);
+        return await(ends);
       } catch (const Error& error) {
-        awaited_ = nullptr;
+        ended_ = &ends;
         end_sums(ends);
-        if (!recover(root_of(ends, error))) return std::nullopt;
+        const bool recovered = recover(root_of(ends, error));
+        ended_ = nullptr;
+        if (!recovered) return std::nullopt;
       }
     } catch (const Stopped&) {
       return std::nullopt;
@@ -166,14 +174,12 @@ std::optional<double> Group::step(const Step& step) {
 // Prepared: every part of the next version is sealed and readable here.
 double Group::await(const StepEnds& ends) {
   prepared_ = {};
-  std::optional<Error> failed;
+  std::vector<SumOutcome> sums;
   for (const Ref<Prepared>& ref : ends.updates) {
     prepared_.push_back(open(ref));
-    const SumOutcome& sum = prepared_.back().value.sum;
-    if (sum.end == SumEnd::kLost) failed.emplace(ErrorCode::kObjectLost, sum.why);
-    if (sum.end == SumEnd::kGivenUp && !failed) failed.emplace(ErrorCode::kCancelled, sum.why);
+    sums.push_back(prepared_.back().value.sum);
   }
-  if (failed) throw *failed;
+  throw_unless_done(sums);
   std::vector<double> losses;   // by replica
   const auto depth = static_cast<std::size_t>(spec_.layout.stages);
   for (std::size_t last = depth - 1; last < prepared_.size(); last += depth)
@@ -181,25 +187,24 @@ double Group::await(const StepEnds& ends) {
   return ops::tree_sum(losses);
 }
 
+// Throws what befell one of those who are waited for, whoever comes first.
 void Group::look_for_deaths() {
-  for (const Ref<Prepared>& ref : awaited_->updates) static_cast<void>(context_.try_get(ref));
+  for (const CellRef& cell : watched_)
+    if (cell->state.load(std::memory_order_acquire) == CellState::kFailed)
+      static_cast<void>(detail::try_open_value(context_.session(), cell));
 }
 
-// Who sums over ZeroMQ and waits for one that has died does not see it.
+// Who waits in a sum for one that has died may not see it, and what is called next waits for him.
 void Group::end_sums(const StepEnds& ends) {
   const auto depth = static_cast<std::size_t>(spec_.layout.stages);
   for (std::size_t stage = 0; stage < meetings_.size(); ++stage) {
-    if (meetings_[stage].is_shared()) continue;
-    std::vector<bool> alive;
+    std::vector<bool> waits;
     for (std::size_t party = stage; party < parties_.size(); party += depth) {
-      alive.push_back(true);
-      try {
-        static_cast<void>(context_.try_get(ends.updates[party]));
-      } catch (const Error&) {
-        alive.back() = false;
-      }
+      const CellState state = ends.updates[party].cell()->state.load(std::memory_order_acquire);
+      waits.push_back(state == CellState::kPending);
     }
-    tell_over(meetings_[stage], alive, "the step is given up");
+    if (std::find(waits.begin(), waits.end(), true) != waits.end())
+      meetings_[stage].end(waits, "the step is given up");
   }
 }
 
@@ -307,8 +312,9 @@ bool Group::recover(const Error& error) {
                                     " failures without a step between them: " + cause.what());
     prepared_ = {};
     incarnation_ += 1;
+    const auto noticed = Clock::now();
     const std::vector<std::size_t> dead = find_dead();
-    for (std::size_t party : dead) died.emplace(party, Clock::now());
+    for (std::size_t party : dead) died.emplace(party, noticed);
     // Nobody died, nothing was lost: the work itself failed, and would fail again.
     if (died.empty() && cause.code() != ErrorCode::kObjectLost &&
         cause.code() != ErrorCode::kActorDied)
@@ -406,22 +412,37 @@ void Group::restore_all() {
 void Group::meet_all() {
   std::vector<MeetingPlace> places = ask_places(
       options_.sum == SumWay::kZmq ? SumWay::kZmq : SumWay::kShm);
-  const bool apart = std::any_of(places.begin(), places.end(), [&](const MeetingPlace& place) {
-    return place.machine != places.front().machine;
+  const bool apart = std::any_of(places.begin(), places.end(), [](const MeetingPlace& place) {
+    return place.machine != this_machine();
   });
   if (apart && options_.sum == SumWay::kAuto) places = ask_places(SumWay::kZmq);
   if (apart && options_.sum == SumWay::kShm)
     throw Error(ErrorCode::kInvalid,
-                "replicas on several machines share no memory: leave --all-reduce shm out");
+                "replicas on other machines share no memory: leave --all-reduce shm out");
   const auto depth = static_cast<std::size_t>(spec_.layout.stages);
-  std::random_device random;
-  meetings_.assign(depth, {incarnation_, (std::uint64_t{random()} << 32) | random(), {}});
-  for (std::size_t at = 0; at < places.size(); ++at)
-    meetings_[at % depth].places.push_back(std::move(places[at]));
-  std::vector<Ref<void>> met;
+  meetings_.clear();
+  for (std::size_t stage = 0; stage < depth; ++stage) {
+    std::vector<MeetingPlace> here;
+    for (std::size_t at = stage; at < places.size(); at += depth) here.push_back(places[at]);
+    const LayerRange layers =
+        layers_of(spec_.layout, spec_.model.layers, static_cast<int>(stage));
+    auto made = Meeting::make(incarnation_, std::move(here), parameter_count(spec_.model, layers));
+    if (!made) throw made.error();
+    meetings_.push_back(std::move(made).value());
+  }
+  std::vector<Ref<SumOutcome>> met;
   for (std::size_t at = 0; at < parties_.size(); ++at)
-    met.push_back(parties_[at].bound.call(&StageActor::meet, meetings_[at % depth]));
-  for (const Ref<void>& ref : met) get(ref);
+    met.push_back(parties_[at].bound.call(&StageActor::meet, meetings_[holder(at)].plan()));
+  std::vector<SumOutcome> outcomes;
+  try {
+    const Watch watch(watched_, met);
+    for (const auto& ref : met) outcomes.push_back(get(ref));
+  } catch (...) {
+    const std::vector<bool> all(static_cast<std::size_t>(spec_.layout.replicas), true);
+    for (const Meeting& meeting : meetings_) meeting.end(all, "a replica cannot come");
+    throw;
+  }
+  throw_unless_done(outcomes);
 }
 
 std::vector<MeetingPlace> Group::ask_places(SumWay way) {

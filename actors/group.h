@@ -81,6 +81,15 @@ class Group {
     Prepared value;
   };
   using Version = std::vector<Sealed>;   // by party
+  // While it lives: others may wait for one of these, and not hear of his death by themselves.
+  struct Watch {
+    template <class T>
+    Watch(std::vector<CellRef>& watched, const std::vector<Ref<T>>& refs) : cells(watched) {
+      for (const Ref<T>& ref : refs) cells.push_back(ref.cell());
+    }
+    ~Watch() { cells.clear(); }
+    std::vector<CellRef>& cells;
+  };
 
   [[nodiscard]] StepPlan plan() const { return {spec_, streams_, parties_}; }
   [[nodiscard]] bool is_stopped() const { return stop_.load() != 0; }
@@ -98,7 +107,6 @@ class Group {
   }
   void plan_kills(std::int64_t step);
   double await(const StepEnds& ends);
-  // Throws when a replica has died of whose end the others may not hear by themselves.
   void look_for_deaths();
   double validate_once(const std::vector<Segment>& segments);
   [[nodiscard]] Error root_of(const StepEnds& ends, const Error& error) const;
@@ -128,7 +136,8 @@ class Group {
   Version committed_;
   Version prepared_;
   Turn turn_;                     // of the step under way
-  const StepEnds* awaited_ = nullptr;   // of it, while they are waited for
+  std::vector<CellRef> watched_;        // whose failure ends any wait
+  const StepEnds* ended_ = nullptr;     // of one that is given up, while others may still be in it
   std::vector<Meeting> meetings_;       // by stage; with one replica none
   std::int64_t committed_step_ = 0;
   std::uint64_t incarnation_ = 1;  // of the group

@@ -144,11 +144,14 @@ MeetingPlace StageActor::open_sum(std::uint64_t group, SumWay way) {
   return place.value();
 }
 
-void StageActor::meet(const Meeting& meeting) {
-  check_group(meeting.group);
-  if (const auto met = sum_->meet(meeting); !met) throw met.error();
-  stage_->send_gradient(
-      {sum_->memory(), [this](std::size_t part) { sum_->ready(part); }});
+SumOutcome StageActor::meet(const MeetingPlan& plan) {
+  check_group(plan.group);
+  const auto met = sum_->meet(plan);
+  if (!met) throw met.error();
+  if (sum_->has_met())
+    stage_->send_gradient(
+        {sum_->memory(), [this](std::size_t part) { sum_->ready(part); }});
+  return met.value();
 }
 
 void StageActor::record() { records_ = true; }

@@ -69,7 +69,7 @@ class StageActor {
   void roll_back(std::uint64_t group, std::int64_t committed);
   // With several replicas, after one of the above: where this one can be met, then all of them.
   MeetingPlace open_sum(std::uint64_t group, SumWay way);
-  void meet(const Meeting& meeting);
+  SumOutcome meet(const MeetingPlan& plan);
 
   // --- a step ---
   Floats forward(const Turn& turn, int microbatch, const Feed& inputs);   // first stage

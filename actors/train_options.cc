@@ -191,12 +191,16 @@ void check_layout(const Flags& flags, RunSpec& spec) {
   }
 }
 
-// Layers that cannot be together, or not with these data.
-void check_model(const Flags& flags, const RunSpec& spec) {
-  const ModelSpec& model = spec.model;
+void refuse_bidirectional(const Flags& flags) {
   if (flags.bidirectional)
     usage("--bidirectional would see the answer: rondo train predicts each element from those "
           "before it, and a layer that reads backwards has read it already");
+}
+
+// Layers that cannot be together, or not with these data.
+void check_model(const Flags& flags, const RunSpec& spec) {
+  const ModelSpec& model = spec.model;
+  refuse_bidirectional(flags);
   if (model.dropout > 0 && model.layers == 1)
     usage("--dropout is between layers, after each but the last: --layers 1 has no such place");
   if (model.projection > 0 && model.cell != CellKind::kLstm)
@@ -286,7 +290,7 @@ void check_same_run(const CLI::App& app, const Flags& flags, const RunSpec& was)
   same("--dropout", flags.dropout, was.model.dropout);
   same("--projection", flags.projection, was.model.projection);
   same("--embedding", flags.embedding, was.model.embedding);
-  same("--bidirectional", flags.bidirectional, false);
+  refuse_bidirectional(flags);
   same("--layers", flags.layers, was.model.layers);
   same("--hidden", flags.hidden, was.model.hidden);
   same("--seq", flags.seq, was.seq);
@@ -392,7 +396,7 @@ TrainOptions parse_train_options(int argc, char** argv) {
   }
   options.all_reduce = parse_word<SumWay>("--all-reduce", flags.all_reduce, "auto, shm, zmq");
   const Layout& layout = options.spec.layout;
-  if (given(app, "--all-reduce") && layout.replicas == 1)
+  if (options.all_reduce != SumWay::kAuto && layout.replicas == 1)
     usage("--all-reduce goes with --replicas: one replica has nothing to sum");
   const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
   options.threads =

@@ -21,8 +21,8 @@ const char* name_of(Kind kind) {
 }
 
 std::string place_of(const Member& me, std::uint64_t number) {
-  return "operation " + std::to_string(number) + " of incarnation " +
-         std::to_string(me.incarnation.value);
+  const std::string what = number == 0 ? "the meeting" : "operation " + std::to_string(number);
+  return what + " of incarnation " + std::to_string(me.incarnation.value);
 }
 
 }  // namespace

@@ -321,14 +321,25 @@ std::optional<Error> ShmSegment::aborted() const {
 }
 
 void ShmSegment::raise_abort(std::string_view reason) {
-  if (head_ == nullptr) return;
+  if (head_ != nullptr) raise_abort(*head_, reason);
+}
+
+void ShmSegment::raise_abort(Head& head, std::string_view reason) {
   std::uint32_t none = 0;
-  if (!head_->abort.compare_exchange_strong(none, 1)) return;
+  if (!head.abort.compare_exchange_strong(none, 1)) return;
   const std::size_t length = std::min(reason.size(), kReasonBytes - 1);
-  std::memcpy(head_->reason, reason.data(), length);
-  head_->reason[length] = '\0';
-  head_->abort.store(2, std::memory_order_release);
-  for (int rank = 0; rank < member_.size; ++rank) futex_wake_all(line(rank).raised);
+  std::memcpy(head.reason, reason.data(), length);
+  head.reason[length] = '\0';
+  head.abort.store(2, std::memory_order_release);
+  for (int rank = 0; rank < std::min(head.ranks, kRanksMax); ++rank)
+    futex_wake_all(head.lines[rank].raised);
+}
+
+void ShmSegment::raise_abort(const OwnedFd& made, std::string_view reason) {
+  const auto map = store::map_shared(made.get(), pages(sizeof(Head)), true);
+  if (!map) return;   // its memory is used up: the ranks end by their timeout
+  raise_abort(*std::launder(reinterpret_cast<Head*>(map.value().data())), reason);
+  store::unmap(map.value());
 }
 
 // What one rank could not bear ends the incarnation for all.

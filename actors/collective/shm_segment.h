@@ -55,6 +55,8 @@ class ShmSegment {
  public:
   // Makes the memory and its pages. kOverloaded: there is no room.
   static Result<OwnedFd> make(const ShmSizes& sizes);
+  // For who made it, and is no rank: raise_abort() for all of them.
+  static void raise_abort(const OwnedFd& made, std::string_view reason);
   // Takes the rank's place and waits until all have taken theirs. `spin`: how long a wait looks
   // before it sleeps. `join_timeout`: of all of join(), which also ends when a rank dies that has
   // taken its place or whose process `pids` names (by rank, or none). kInvalid: of another
@@ -89,6 +91,7 @@ class ShmSegment {
   struct Head;
   struct Line;
 
+  static void raise_abort(Head& head, std::string_view reason);
   [[nodiscard]] Line& line(int rank) const;
   void wake_sleepers();
   [[nodiscard]] bool has_come_soon(int rank) const;

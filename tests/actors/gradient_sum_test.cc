@@ -23,6 +23,7 @@ namespace rondo::actors {
 namespace {
 
 const std::vector<std::size_t> kParts{1000, 70000, 3, 131};   // several buckets
+constexpr std::size_t kFloats = 71134;
 
 std::vector<float> gradient_of(int replica, int step) {
   std::vector<float> values;
@@ -36,19 +37,22 @@ std::vector<float> gradient_of(int replica, int step) {
 // All replicas meet by `way`, then each does `body` in a thread of its own.
 void with_replicas(int count, SumWay way, const std::function<void(int, GradientSum&)>& body) {
   std::vector<std::unique_ptr<GradientSum>> sums;
-  Meeting meeting{7, 99, {}};
+  std::vector<MeetingPlace> places;
   for (int replica = 0; replica < count; ++replica) {
     sums.push_back(std::make_unique<GradientSum>(replica, count, kParts));
     auto place = sums.back()->open(7, way);
     ASSERT_TRUE(place) << place.error().what();
-    meeting.places.push_back(place.value());
+    places.push_back(place.value());
   }
+  const auto meeting = Meeting::make(7, places, kFloats);
+  ASSERT_TRUE(meeting) << meeting.error().what();
   std::vector<std::thread> threads;
   for (int replica = 0; replica < count; ++replica)
     threads.emplace_back([&, replica] {
       GradientSum& sum = *sums[static_cast<std::size_t>(replica)];
-      const auto met = sum.meet(meeting);
+      const auto met = sum.meet(meeting.value().plan());
       ASSERT_TRUE(met) << met.error().what();
+      ASSERT_TRUE(sum.has_met()) << met.value().why;
       body(replica, sum);
     });
   for (std::thread& thread : threads) thread.join();
@@ -115,23 +119,26 @@ TEST_P(BothWays, OneThatGoesToAnotherIncarnationEndsTheOthersWaits) {
   });
 }
 
-TEST(GradientSum, WhoHeardOfADeathEndsTheWaitOverZeroMq) {
-  Meeting told;
+// One replica waits for another that will never come, until the trainer says so.
+TEST_P(BothWays, TheTrainerEndsAWaitThatNobodyElseCanEnd) {
   std::vector<std::unique_ptr<GradientSum>> sums;
-  told.group = 3;
-  told.key = 5;
+  std::vector<MeetingPlace> places;
   for (int replica = 0; replica < 2; ++replica) {
     sums.push_back(std::make_unique<GradientSum>(replica, 2, kParts));
-    told.places.push_back(sums.back()->open(3, SumWay::kZmq).value());
+    places.push_back(sums.back()->open(3, GetParam()).value());
   }
-  ASSERT_TRUE(sums[0]->meet(told));
-  sums[1].reset();   // died before it came
+  const auto meeting = Meeting::make(3, places, kFloats);
+  ASSERT_TRUE(meeting);
+  std::thread silent([&] { EXPECT_TRUE(sums[1]->meet(meeting.value().plan())); });
+  ASSERT_TRUE(sums[0]->meet(meeting.value().plan()));
+  silent.join();
   hand_over(*sums[0], gradient_of(0, 1));
-  tell_over(told, {true, false}, "replica 1 has died");
+  meeting.value().end({true, false}, "replica 1 fell silent");
   const auto done = sums[0]->finish();
   ASSERT_TRUE(done) << done.error().what();
   EXPECT_EQ(done.value().end, SumEnd::kGivenUp);
-  EXPECT_NE(done.value().why.find("replica 1 has died"), std::string::npos) << done.value().why;
+  EXPECT_NE(done.value().why.find("replica 1 fell silent"), std::string::npos)
+      << done.value().why;
 }
 
 TEST(GradientSum, AProcessThatDiedBeforeTheMeetingEndsItAtOnce) {
@@ -141,14 +148,18 @@ TEST(GradientSum, AProcessThatDiedBeforeTheMeetingEndsItAtOnce) {
   siginfo_t ended{};
   ASSERT_EQ(::waitid(P_PID, static_cast<id_t>(child), &ended, WEXITED), 0);
   GradientSum sum(0, 2, kParts);
-  auto mine = sum.open(1, SumWay::kShm);
+  const auto mine = sum.open(1, SumWay::kShm);
   ASSERT_TRUE(mine) << mine.error().what();
-  Meeting meeting{1, 0, {mine.value(), mine.value()}};
-  meeting.places[1].pid = child;
-  const auto met = sum.meet(meeting);
-  ASSERT_FALSE(met);
-  EXPECT_NE(std::string(met.error().what()).find("ended before all had joined"),
-            std::string::npos) << met.error().what();
+  std::vector<MeetingPlace> places{mine.value(), mine.value()};
+  places[1].pid = child;
+  const auto meeting = Meeting::make(1, places, kFloats);
+  ASSERT_TRUE(meeting);
+  const auto met = sum.meet(meeting.value().plan());
+  ASSERT_TRUE(met) << met.error().what();
+  EXPECT_EQ(met.value().end, SumEnd::kLost);
+  EXPECT_FALSE(sum.has_met());
+  EXPECT_NE(met.value().why.find("ended before all had joined"), std::string::npos)
+      << met.value().why;
 }
 
 }  // namespace

@@ -48,6 +48,36 @@ TEST_F(SameBits, AfterAKilledNodeWhicheverItIs) {
   }
 }
 
+// Its workers live on and keep their parts of the sums' memory, but say nothing any more. The
+// replicas that wait for them must hear from the trainer that the step is over: in terms of the
+// membership, not of a sum's patience, beyond which this test's time ends.
+TEST_F(SameBits, AfterANodeThatFallsSilentInASum) {
+  use_text(60000);
+  train("whole", wide());
+  for (const char* way : {"shm", "zmq"}) {
+    const Cluster cluster(3);
+    const std::string out = std::string("silent-") + way;
+    Started started("rondo-train",
+                    arguments(out, on(cluster.address(), wide({"--all-reduce", way}))));
+    EXPECT_FALSE(await(started, "step", 20).is_null());
+    int node = 0;
+    for (const json& actor : Cluster::list("actors"))
+      if (actor["name"].get<std::string>().ends_with("r1.s0"))
+        node = Cluster::pid_of_node(actor["node"].get<std::string>());
+    ASSERT_GT(node, 0);
+    ::kill(node, SIGSTOP);
+    const json failure = await(started, "failure");
+    EXPECT_FALSE(failure.is_null());
+    const json step = await(started, "step", failure.value("step", 0) + 2);
+    EXPECT_FALSE(step.is_null());
+    ::kill(node, SIGKILL);
+    const Ran ran = started.finish();
+    EXPECT_EQ(ran.code, 0) << ran.err;
+    expect_same("whole", out);
+    Cluster::expect_idle();
+  }
+}
+
 // Three nodes; one dies in a backward, and later one in whose worker an actor was being restored.
 TEST_F(SameBits, AfterSeveralKilledNodesInDifferentPhases) {
   train("whole", wide());
