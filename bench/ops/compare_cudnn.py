@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Recurrent layers on the GPU against cuDNN through PyTorch, after ops_cuda_bench on the same GPU.
 
-    PYTHON bench/ops/compare_cudnn.py TIMES.json [--seconds 90]
+    PYTHON bench/ops/compare_cudnn.py TIMES.json [--seconds 60]
 
 TIMES.json is what `ops_cuda_bench --json` wrote. Forward + backward, all gradients; each of our
 cases stands beside cuDNN in fp16 (where it may take its persistent path), bf16 and TF32; the ratio
@@ -58,7 +58,7 @@ def mark(name, fp16, bf16):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("times")
-    parser.add_argument("--seconds", type=float, default=90)
+    parser.add_argument("--seconds", type=float, default=60)
     args = parser.parse_args()
     try:
         import torch
