@@ -4,7 +4,9 @@
 //
 // Two roofs are measured first, in the same run: a large copy inside the device (bytes read and
 // written) and an 8192³ product in each precision, on random data. Each line is then an op with its
-// time and its share of the roof that bounds it; layers are forward + backward with all gradients.
+// time and its share of the roof that bounds it; layers are forward + backward with all gradients,
+// as the module chooses to run them (the profile at the end names it), step by step beside it, and
+// several layers also as a wavefront.
 // Median of rounds, timed by events of the device; the first passes (capture of graphs, choice of
 // algorithms) are not counted. --json writes the layers' times, for compare_cudnn.py. --quick is
 // small sizes, to try the program itself. Without a GPU it says why and ends with 77.
@@ -18,6 +20,7 @@
 #include <string>
 #include <vector>
 
+#include <rondo/ops/gpu_wavefront.h>
 #include <rondo/ops/random.h>
 #include <rondo/ops/recurrent.h>
 
@@ -84,17 +87,18 @@ struct Bench {
     std::fflush(stdout);
   }
 
-  void flops_line(const std::string& name, Precision p, double flops,
-                  const std::function<void()>& work) {
-    if (name.find(filter) == std::string::npos) return;
+  void layers_line(const std::string& name, const char* way, Precision p, double flops,
+                   const std::function<void()>& work) {
     const double s = seconds(work), rate = flops / s;
-    std::printf("| %s, %s | %.3f ms | %.1f TFLOP/s | %.0f %% of a product |\n", name.c_str(),
-                name_of(p), s * 1e3, rate * 1e-12,
+    std::printf("| %s, %s, %s | %.3f ms | %.1f TFLOP/s | %.0f %% of a product |\n", name.c_str(),
+                name_of(p), way, s * 1e3, rate * 1e-12,
                 100 * rate / product_rate[static_cast<int>(p)]);
     std::fflush(stdout);
     if (json != nullptr)
-      std::fprintf(json, "{\"case\": \"%s\", \"precision\": \"%s\", \"seconds\": %.9f}\n",
-                   name.c_str(), name_of(p), s);
+      std::fprintf(json,
+                   "{\"case\": \"%s\", \"way\": \"%s\", \"precision\": \"%s\", "
+                   "\"seconds\": %.9f}\n",
+                   name.c_str(), way, name_of(p), s);
   }
 
   Gpu& gpu;
@@ -253,26 +257,42 @@ struct Stack {   // the same layer several times over
   Dim hidden, batch, steps, layers;
 };
 
+enum class Way { kChosen, kSteps, kWavefront };
+const char* name_of(Way w) {
+  const char* names[] = {"chosen", "steps", "wavefront"};
+  return names[static_cast<int>(w)];
+}
+
 class LayerRun {
  public:
-  LayerRun(Bench& b, const Stack& s, Precision p)
-      : b_(b), x_(b.random(s.steps * s.batch * s.hidden)),
+  LayerRun(Bench& b, const Stack& s, Precision p, Way way)
+      : b_(b), s_(s), way_(way),
+        lines_(b.gpu, way == Way::kWavefront ? static_cast<std::size_t>(s.layers) : 1),
+        x_(b.random(s.steps * s.batch * s.hidden)),
         dy_(b.random(s.steps * s.batch * s.hidden)) {
     const Dim rows = gate_count(s.cell) * s.hidden;
-    for (auto* w : {&w_ih_, &w_hh_, &g_ih_, &g_hh_}) *w = b.random(rows * s.hidden);
-    for (auto* w : {&b_ih_, &b_hh_, &gb_ih_, &gb_hh_}) *w = b.random(rows);
-    const cuda::LayerSpec spec{static_cast<std::int32_t>(s.cell), s.hidden, s.hidden, 0, p};
+    for (auto* w : {&w_ih_, &w_hh_}) *w = b.random(rows * s.hidden);
+    for (auto* w : {&b_ih_, &b_hh_}) *w = b.random(rows);
+    cuda::LayerSpec spec{static_cast<std::int32_t>(s.cell), s.hidden, s.hidden, 0, p};
+    if (way == Way::kSteps) spec.recurrence = cuda::Recurrence::kSteps;
+    if (way == Way::kWavefront) spec.processors = lines_.processors();
     const cuda::Sequences sequences{s.steps, s.batch, nullptr, nullptr};
     for (Dim i = 0; i < s.layers; ++i) {
-      layers_.push_back(nullptr), activations_.push_back(nullptr);
-      must(b.api.layer_open(b.context, &spec, &layers_.back()));
-      must(b.api.activations_open(layers_.back(), &sequences, &activations_.back()));
+      WavefrontLayer& layer = layers_.emplace_back();
+      must(b.api.layer_open(line(i), &spec, &layer.layer));
+      must(b.api.activations_open(layer.layer, &sequences, &layer.activations));
       dx_.push_back(b.random(s.steps * s.batch * s.hidden));
+      for (const Dim count : {rows * s.hidden, rows * s.hidden, rows, rows})
+        gradients_.push_back(b.random(count));
     }
+    must(b.api.wait(b.context));   // the lines begin with what is set now
+    wire();
   }
   ~LayerRun() {
-    for (cuda::Activations* a : activations_) b_.api.activations_close(a);
-    for (cuda::Layer* l : layers_) b_.api.layer_close(l);
+    for (const WavefrontLayer& layer : layers_) {
+      b_.api.activations_close(layer.activations);
+      b_.api.layer_close(layer.layer);
+    }
   }
   LayerRun(const LayerRun&) = delete;
   LayerRun& operator=(const LayerRun&) = delete;
@@ -280,32 +300,45 @@ class LayerRun {
   // As in a training step: weights packed anew, forward, backward.
   void step() {
     const cuda::LayerWeights w{w_ih_->f(), w_hh_->f(), b_ih_->f(), b_hh_->f()};
-    std::vector<const float*> inputs = {x_->f()};
-    for (std::size_t i = 0; i < layers_.size(); ++i) {
-      must(b_.api.layer_pack(layers_[i], &w));
-      cuda::LayerForward f{};
-      f.x = inputs.back();
-      must(b_.api.layer_forward(layers_[i], activations_[i], &f));
-      inputs.push_back(nullptr);
-      must(b_.api.activations_y(activations_[i], &inputs.back()));
+    for (const WavefrontLayer& layer : layers_) must(b_.api.layer_pack(layer.layer, &w));
+    if (way_ == Way::kWavefront) {
+      wavefront_forward(lines_, layers_, forward_, s_.steps, kWavefrontPart);
+      wavefront_backward(lines_, layers_, backward_, s_.steps, kWavefrontPart);
+      return;
     }
-    for (std::size_t i = layers_.size(); i-- > 0;) {
-      cuda::LayerBackward back{};
-      back.x = inputs[i];
-      back.dy = i + 1 == layers_.size() ? dy_->f() : dx_[i + 1]->f();
-      back.dx = dx_[i]->f();
-      back.w_ih = g_ih_->f(), back.w_hh = g_hh_->f();
-      back.b_ih = gb_ih_->f(), back.b_hh = gb_hh_->f();
-      must(b_.api.layer_backward(layers_[i], activations_[i], &back));
-    }
+    for (std::size_t i = 0; i < layers_.size(); ++i)
+      must(b_.api.layer_forward(layers_[i].layer, layers_[i].activations, &forward_[i]));
+    for (std::size_t i = layers_.size(); i-- > 0;)
+      must(b_.api.layer_backward(layers_[i].layer, layers_[i].activations, &backward_[i]));
   }
 
  private:
+  [[nodiscard]] cuda::Context* line(Dim i) const {
+    return lines_.line(static_cast<std::size_t>(i) % lines_.count());
+  }
+  void wire() {   // each layer to the next, both ways
+    const float* below = x_->f();
+    for (std::size_t i = 0; i < layers_.size(); ++i) {
+      cuda::LayerForward& f = forward_.emplace_back();
+      cuda::LayerBackward& back = backward_.emplace_back();
+      f.x = back.x = below;
+      must(b_.api.activations_y(layers_[i].activations, &below));
+      back.dy = i + 1 == layers_.size() ? dy_->f() : dx_[i + 1]->f();
+      back.dx = dx_[i]->f();
+      back.w_ih = gradients_[4 * i]->f(), back.w_hh = gradients_[4 * i + 1]->f();
+      back.b_ih = gradients_[4 * i + 2]->f(), back.b_hh = gradients_[4 * i + 3]->f();
+    }
+  }
+
   Bench& b_;
-  std::unique_ptr<Buffer> x_, dy_, w_ih_, w_hh_, b_ih_, b_hh_, g_ih_, g_hh_, gb_ih_, gb_hh_;
-  std::vector<std::unique_ptr<Buffer>> dx_;
-  std::vector<cuda::Layer*> layers_;
-  std::vector<cuda::Activations*> activations_;
+  const Stack& s_;
+  const Way way_;
+  const GpuLines lines_;   // closed after the layers
+  std::unique_ptr<Buffer> x_, dy_, w_ih_, w_hh_, b_ih_, b_hh_;
+  std::vector<std::unique_ptr<Buffer>> dx_, gradients_;
+  std::vector<WavefrontLayer> layers_;
+  std::vector<cuda::LayerForward> forward_;
+  std::vector<cuda::LayerBackward> backward_;
 };
 
 std::vector<Stack> stacks(bool quick) {
@@ -326,10 +359,13 @@ void layers(Bench& b) {
     if (s.name.find(b.filter) == std::string::npos) continue;
     const double flops = 3.0 * 2 * static_cast<double>(s.steps * s.batch * s.layers) *
                          gate_count(s.cell) * static_cast<double>(s.hidden * 2 * s.hidden);
-    for (const Precision p : {Precision::kBf16, Precision::kTf32, Precision::kFloat32}) {
-      LayerRun run(b, s, p);
-      b.flops_line(s.name, p, flops, [&] { run.step(); });
-    }
+    for (const Precision p : {Precision::kBf16, Precision::kTf32, Precision::kFloat32})
+      for (const Way way : {Way::kChosen, Way::kSteps, Way::kWavefront}) {
+        if (way == Way::kWavefront && s.layers == 1) continue;
+        if (way == Way::kSteps && s.hidden > 1024) continue;   // what is chosen there
+        LayerRun run(b, s, p, way);
+        b.layers_line(s.name, name_of(way), p, flops, [&] { run.step(); });
+      }
   }
 }
 
@@ -362,7 +398,6 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "%s cannot be written\n", json);
     return 1;
   }
-  std::printf("%s\n", found.gpu->numeric_profile().c_str());
   int failed = 0;
   for (void (*part)(Bench&) : {measure_roofs, optimizers, flat_ops, row_ops, scans,
                                copies_beside, layers}) {
@@ -373,6 +408,7 @@ int main(int argc, char** argv) {
       failed = 1;
     }
   }
+  std::printf("\n%s\n", found.gpu->numeric_profile().c_str());
   if (b.json != nullptr) std::fclose(b.json);
   return failed;
 }

@@ -24,6 +24,7 @@ struct PlanKey {   // all that the choice of an algorithm depends on
 
 struct Context {
   int device = 0;
+  Context* main = nullptr;     // of a context beside another; null: this is the main one
   int processors = 0;
   cudaStream_t stream = nullptr;
   cudaEvent_t marks[2] = {nullptr, nullptr};
@@ -37,8 +38,9 @@ struct Context {
   void* scratch = nullptr;
   std::size_t scratch_bytes = 0;
   std::map<PlanKey, cublasLtMatmulAlgo_t> plans;
-  std::uint32_t* stalled = nullptr;        // host memory: a persistent kernel gave up waiting
-  std::set<std::string> recurrences;       // how the layers go through time, for profile()
+  std::uint32_t* stalled = nullptr;    // host memory: a persistent kernel gave up waiting
+  std::set<std::string> recurrences;   // how the layers go through time, for profile()
+  Context& top() { return main == nullptr ? *this : *main; }   // has `stalled`, `recurrences`
 };
 
 inline constexpr std::size_t kWorkspaceBytes = std::size_t{64} << 20;

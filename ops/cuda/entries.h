@@ -193,6 +193,10 @@ struct Entries {
   Fault (*profile)(Context*, char* text, std::size_t bytes);   // host
   Fault (*wait)(Context*);                                     // until all is done
   Fault (*wait_for)(Context*, Context* other);   // in line behind what `other` has been given
+  // A second line of work on the same device, closed before the first. What goes wrong there, and
+  // what its layers choose, is told by the first.
+  Fault (*open_beside)(Context*, Context** out);
+  Fault (*processors)(Context*, std::int32_t* count);   // of the device
   Fault (*mark)(Context*, int which);            // 0, 1: a point in the line
   Fault (*between_marks)(Context*, double* seconds);   // host; waits for mark 1
   Fault (*allocate)(Context*, std::size_t bytes, void** out);   // aligned to 256, not cleared

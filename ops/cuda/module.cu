@@ -116,6 +116,17 @@ Fault open(int device, Context** out) {
   return nullptr;
 }
 
+Fault open_beside(Context* c, Context** out) {
+  RONDO_TRY(open(c->device, out));
+  (*out)->main = &c->top();
+  return nullptr;
+}
+
+Fault processors(Context* c, std::int32_t* count) {
+  *count = c->processors;
+  return nullptr;
+}
+
 Fault profile(Context* c, char* text, std::size_t bytes) {
   cudaDeviceProp properties{};
   int driver = 0, runtime = 0;
@@ -123,7 +134,7 @@ Fault profile(Context* c, char* text, std::size_t bytes) {
   RONDO_CUDA(cudaDriverGetVersion(&driver));
   RONDO_CUDA(cudaRuntimeGetVersion(&runtime));
   std::string recurrences;
-  for (const std::string& one : c->recurrences) recurrences += "; " + one;
+  for (const std::string& one : c->top().recurrences) recurrences += "; " + one;
   std::snprintf(text, bytes, "cuda-%u: %s (sm_%d%d, %d processors), driver %d, runtime %d, "
                 "cuBLASLt %zu, its first algorithm with %zu MiB of workspace%s",
                 kVersion, properties.name, properties.major, properties.minor,
@@ -216,7 +227,8 @@ Fault embedding_backward(Context* c, const Embedding* e) {
 
 const Entries kEntries = {
     .version = kVersion, .bytes = sizeof(Entries), .device_count = device_count, .open = open,
-    .close = close, .profile = profile, .wait = wait, .wait_for = wait_for, .mark = mark,
+    .close = close, .profile = profile, .wait = wait, .wait_for = wait_for,
+    .open_beside = open_beside, .processors = processors, .mark = mark,
     .between_marks = between_marks, .allocate = allocate, .release = release, .copy_in = copy_in,
     .copy_out = copy_out, .copy = copy, .fill = fill, .stream = stream, .idle = idle,
     .allocate_host = allocate_host, .release_host = release_host,

@@ -214,7 +214,7 @@ Fault connect(Layer& l, Size batch, const Depth& d, const Grid& g, PersistentLin
   if (d.length % chunk_of(l) != 0)
     RONDO_CUDA(cudaMemsetAsync(l.mail.as<void>(), 0, static_cast<std::size_t>(mail), l.c.stream));
   *link = {.mail = l.mail.as<uint4>(), .flags = l.flags.as<std::uint32_t>(),
-           .stalled = l.c.stalled, .patience_ns = kPatienceNs, .blocks = l.plan.blocks,
+           .stalled = l.c.top().stalled, .patience_ns = kPatienceNs, .blocks = l.plan.blocks,
            .slabs = g.slabs, .chunks = d.chunks, .warp_chunks = d.warp_chunks,
            .batch = static_cast<int>(batch), .hidden = static_cast<int>(l.spec.hidden)};
   return nullptr;
@@ -267,8 +267,8 @@ Fault plan_persistent(Layer& l) {
   const auto left = sizeof text - static_cast<std::size_t>(length);
   if (why != nullptr) std::snprintf(text + length, left, "step by step (%s)", why);
   else std::snprintf(text + length, left, "persistent (%d units a block)", l.plan.units);
-  l.c.recurrences.insert(text);
-  return why == nullptr ? open_stalled(l.c) : nullptr;
+  l.c.top().recurrences.insert(text);
+  return why == nullptr ? open_stalled(l.c.top()) : nullptr;
 }
 
 Fault pack_persistent(Layer& l) {
@@ -316,9 +316,9 @@ Fault persistent_backward(Layer& l, Activations& a, const float* dy, Size first,
   return start(l, l.plan.kernels.backward, g, d, p);
 }
 
-Fault check_stalled(const Context& c) {
-  if (c.stalled == nullptr || *static_cast<const volatile std::uint32_t*>(c.stalled) == 0)
-    return nullptr;
+Fault check_stalled(Context& c) {
+  const volatile std::uint32_t* stalled = c.top().stalled;
+  if (stalled == nullptr || *stalled == 0) return nullptr;
   return fail("a recurrent layer's kernel waited more than %d s for another of its blocks and gave "
               "up; what this GPU has computed since is not valid",
               static_cast<int>(kPatienceNs / 1'000'000'000));

@@ -93,6 +93,6 @@ bool runs_persistent(const Layer&, const Activations&);
 // Steps [first, last); the input parts of their gates are there.
 Fault persistent_forward(Layer&, Activations&, const std::int32_t* ids, Size first, Size last);
 Fault persistent_backward(Layer&, Activations&, const float* dy, Size first, Size last);
-Fault check_stalled(const Context&);
+Fault check_stalled(Context&);
 
 }  // namespace rondo::ops::cuda

@@ -50,16 +50,17 @@ struct InFloat32 {
   };
   static constexpr int kChunk = 16;
   static __device__ Element put(float v) { return v; }
-  static __device__ std::uint32_t high(std::uint32_t x) { return x & 0xffffe000U; }
-  static __device__ std::uint32_t low(std::uint32_t x) {
-    return __float_as_uint(__uint_as_float(x) - __uint_as_float(high(x))) + 0x1000U;
+  static __device__ std::uint32_t high(std::uint32_t x) { return cut_to_tf32(x); }
+  static __device__ std::uint32_t low(std::uint32_t x, std::uint32_t high) {
+    return __float_as_uint(__uint_as_float(x) - __uint_as_float(high)) + 0x1000U;
   }
   static __device__ Left left(const uint4& a) {
-    return {make_uint4(high(a.x), high(a.y), high(a.z), high(a.w)),
-            make_uint4(low(a.x), low(a.y), low(a.z), low(a.w))};
+    const uint4 h = make_uint4(high(a.x), high(a.y), high(a.z), high(a.w));
+    return {h, make_uint4(low(a.x, h.x), low(a.y, h.y), low(a.z, h.z), low(a.w, h.w))};
   }
   static __device__ Right right(std::uint32_t b0, std::uint32_t b1) {
-    return {make_uint2(high(b0), high(b1)), make_uint2(low(b0), low(b1))};
+    const uint2 h = make_uint2(high(b0), high(b1));
+    return {h, make_uint2(low(b0, h.x), low(b1, h.y))};
   }
   static __device__ void multiply(float (&d)[4], const Left& a, const Right& b) {
     mma_tf32(d, a.low, b.high.x, b.high.y);
@@ -113,7 +114,8 @@ class Multiplier {
   }
 
  private:
-  static constexpr int kBatch = kHeld < 8 / kNt ? kHeld : 8 / kNt;   // loads in flight
+  static constexpr int kInFlight = kNt == 1 ? 8 : 3;   // loads of a lane and tile
+  static constexpr int kBatch = kHeld < kInFlight ? kHeld : kInFlight;
 
   static __device__ void fetch(uint4 (&in)[kBatch][kNt], const uint4* b, int j, int last) {
 #pragma unroll
@@ -175,6 +177,9 @@ class Peer {
     product_.load(link.weights + (static_cast<Size>(block_) * kWarps + warp()) *
                                      link.warp_chunks * kMt * 2 * 32 + lane(),
                   chunks_, shared_);
+    if (chunks_ == 0)   // a warp without a part of the depth adds zeros
+      for (int i = lane(); i < kSequences * Product::kStride; i += 32)
+        partial_[warp() * kSequences * Product::kStride + i] = 0;
     if (threadIdx.x == 0) *broken_ = 0;
     __syncthreads();
   }
@@ -205,13 +210,17 @@ class Peer {
     __syncthreads();
     return *broken_ == 0;
   }
-  // After gather: row `row` of kRows for what `index` works on.
+  // After gather: row `row` of kRows for what `index` works on; the warps' parts as a tree.
   [[nodiscard]] __device__ float sum(int row, int index) const {
     const float* at = partial_ + index / kUnits * Product::kStride + row * kUnits + index % kUnits;
-    const int warps = (link_.chunks + link_.warp_chunks - 1) / link_.warp_chunks;
-    float all = at[0];
-    for (int w = 1; w < warps; ++w) all += at[w * kSequences * Product::kStride];
-    return all;
+    float part[kWarps];
+#pragma unroll
+    for (int w = 0; w < kWarps; ++w) part[w] = at[w * kSequences * Product::kStride];
+#pragma unroll
+    for (int d = 1; d < kWarps; d *= 2)
+#pragma unroll
+      for (int w = 0; w < kWarps; w += 2 * d) part[w] += part[w + d];
+    return part[0];
   }
   __device__ void send(int slab, std::uint32_t turn, int index, int which, float v) const {
     const int depth = (block_ * kSent + which) * kUnits + index % kUnits;
@@ -246,7 +255,10 @@ class Peer {
     std::uint64_t begun = 0;
     for (unsigned tries = 1;; ++tries) {
       const bool there = !watching || load_acquire(flags + mine) >= turns;
-      if (__all_sync(0xffffffffU, there)) return true;
+      if (__all_sync(0xffffffffU, there)) {
+        __syncwarp();   // a vote orders no memory: now what one lane has acquired holds for all
+        return true;
+      }
       if (tries % 256 != 0) continue;
       rest();
       if (begun == 0) begun = nanoseconds();

@@ -23,9 +23,9 @@ __device__ inline std::uint32_t load_acquire(const std::uint32_t* from) {
   asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(v) : "l"(from) : "memory");
   return v;
 }
-// Everything the block wrote before its last barrier is seen by who acquires the word.
+// Everything the block wrote before its last barrier is seen by who acquires the word: a release
+// covers what a barrier has ordered before it (PTX, "Causality order").
 __device__ inline void store_release(std::uint32_t* to, std::uint32_t v) {
-  __threadfence();
   asm volatile("st.release.gpu.global.u32 [%0], %1;" ::"l"(to), "r"(v) : "memory");
 }
 // From L2: what other blocks wrote is never looked for in this processor's own cache.
@@ -58,6 +58,14 @@ __device__ inline void rest() { __nanosleep(40); }
 __device__ inline std::uint32_t to_tf32(float x) {
   std::uint32_t v;
   asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(v) : "f"(x));
+  return v;
+}
+
+// Cut to TF32. Volatile: else weights are cut once, before the loop over time, and two copies of
+// them do not fit into registers.
+__device__ inline std::uint32_t cut_to_tf32(std::uint32_t x) {
+  std::uint32_t v;
+  asm volatile("and.b32 %0, %1, 0xffffe000;" : "=r"(v) : "r"(x));
   return v;
 }
 

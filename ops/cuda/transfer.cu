@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include <rondo/ops/cuda/device.h>
+#include <rondo/ops/cuda/persistent.h>
 #include <rondo/ops/cuda/table.h>
 
 namespace rondo::ops::cuda {
@@ -62,7 +63,7 @@ Fault wait_for_copy(Context* c, std::uint64_t number) {
 Fault wait_for_copies(Context* c) {
   RONDO_TRY(use(*c));
   RONDO_CUDA(cudaStreamSynchronize(c->copies));
-  return nullptr;
+  return check_stalled(*c);
 }
 
 Fault after_copies(Context* c) {

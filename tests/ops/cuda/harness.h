@@ -101,6 +101,7 @@ void check_rows(Harness&);
 void check_products(Harness&);
 void check_recurrent(Harness&);
 void check_scans(Harness&);
+void check_wavefronts(Harness&);
 void check_transfer(Harness&);
 
 }  // namespace rondo::ops::gpu_check

@@ -51,5 +51,6 @@ int main(int argc, char** argv) {
   h.attempt("products", [&] { gpu_check::check_products(h); });
   h.attempt("scans", [&] { gpu_check::check_scans(h); });
   h.attempt("recurrent", [&] { gpu_check::check_recurrent(h); });
+  h.attempt("wavefront", [&] { gpu_check::check_wavefronts(h); });
   return h.finish();
 }

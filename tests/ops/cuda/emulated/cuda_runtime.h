@@ -79,6 +79,7 @@ inline unsigned __float_as_uint(float x) {
   std::memcpy(&bits, &x, sizeof bits);
   return bits;
 }
+inline void __syncwarp() { (void)__ballot_sync(0xffffffffU, false); }
 inline float __uint_as_float(unsigned bits) {
   float x = 0;
   std::memcpy(&x, &bits, sizeof x);

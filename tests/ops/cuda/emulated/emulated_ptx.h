@@ -15,6 +15,7 @@ inline void store_system(std::uint32_t* to, std::uint32_t v) { *to = v; }
 std::uint64_t nanoseconds();
 inline void rest() {}
 std::uint32_t to_tf32(float x);
+inline std::uint32_t cut_to_tf32(std::uint32_t x) { return x & 0xffffe000U; }
 void mma_bf16(float (&d)[4], const uint4& a, std::uint32_t b0, std::uint32_t b1);
 void mma_tf32(float (&d)[4], const uint4& a, std::uint32_t b0, std::uint32_t b1);
 

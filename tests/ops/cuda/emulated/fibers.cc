@@ -4,9 +4,9 @@
 // A kernel whose first launch met no barrier runs its threads as plain calls from then on.
 //
 // The blocks of a cooperative launch are all alive at once. They run in rounds; in each round a
-// block goes as far as it comes without the others, and by chance some do not run at all, so that
-// one is ahead of another by whatever its waits allow. A thread that looks for what another block
-// writes (look) goes on in the next round.
+// block goes as far as it comes without the others, and by chance some, or some of their warps, do
+// not run at all, so that one is ahead of another by whatever its waits allow. A thread that looks
+// for what another block writes (look) goes on in the next round.
 
 #if defined(__SANITIZE_ADDRESS__) || !defined(__x86_64__)
 #define RONDO_UCONTEXT 1   // AddressSanitizer follows it from stack to stack
@@ -215,8 +215,8 @@ struct Round {
   bool looking = false;   // some thread looks for another block's doing
 };
 
-// As far as the block comes by itself.
-Round run_block(Block& b) {
+// As far as the block comes by itself, without the warps in `resting` (a bit each).
+Round run_block(Block& b, unsigned resting = 0) {
   const std::size_t warps = (b.threads + 31) / 32;
   while (true) {
     bool moved = false;
@@ -224,7 +224,7 @@ Round run_block(Block& b) {
     for (std::size_t n = 0; n < warps; ++n) {
       const std::size_t first = 32 * (backwards ? warps - 1 - n : n);
       const std::size_t last = std::min(first + 32, b.threads);
-      while (run_warp(b, first, last)) moved = true;
+      while ((resting >> (first / 32) & 1) == 0 && run_warp(b, first, last)) moved = true;
       for (std::size_t i = first; i < last; ++i) {
         round.left = round.left || b.fibers[i].state != State::kDone;
         round.looking = round.looking || b.fibers[i].state == State::kLooking;
@@ -232,7 +232,7 @@ Round run_block(Block& b) {
     }
     if (!round.left) return round;
     if (release_block(b) || moved) continue;
-    if (round.looking) return round;
+    if (round.looking || resting != 0) return round;
     give_up("a barrier that not all threads reach");
   }
 }
@@ -255,7 +255,7 @@ void run_together(const Launch& launch) {
       }
       for (std::size_t i = 0; i < launch.threads; ++i)
         if (blocks[n].fibers[i].state == State::kLooking) blocks[n].fibers[i].state = State::kReady;
-      left = run_block(blocks[n]).left || left;
+      left = run_block(blocks[n], draw() & draw()).left || left;
     }
   }
 }
