@@ -32,7 +32,8 @@ bool Harness::wanted(const std::string& name) const {
   if (options_.one_in == 1 || !(name.starts_with("recurrent") || name.starts_with("wavefront")))
     return true;
   std::uint32_t hash = 2166136261U;   // FNV-1a
-  for (const char c : name.substr(0, name.find(": "))) hash = (hash ^ static_cast<unsigned char>(c)) * 16777619U;
+  for (const char c : name.substr(0, name.find(": ")))
+    hash = (hash ^ static_cast<unsigned char>(c)) * 16777619U;
   return hash % static_cast<std::uint32_t>(options_.one_in) == 0;
 }
 

@@ -58,7 +58,7 @@ class Harness {
     std::uint64_t seed = 0;
     std::string filter;    // part of the names of the checks that run
     bool small = false;    // without large layers: for a device that is emulated
-    int one_in = 1;        // of the recurrent layers' checks only so many run, chosen by their names
+    int one_in = 1;        // of the recurrent layers' checks, chosen by their names
   };
   Harness(Gpu& gpu, const Options& options) : gpu_(gpu), options_(options) {}
   [[nodiscard]] Gpu& gpu() const { return gpu_; }
