@@ -15,8 +15,9 @@
 // is opened on its line's context, with processors() as its share, so that the persistent kernels
 // of all layers are on the device side by side. Everything else belongs to the Gpu.
 // The parts of a layer are the same whether layers run after one another or as a wavefront, so the
-// bits are too. One thread at a time; faults are thrown as GpuFault (gpu_buffer.h). Both calls put
-// work in line and return; what is given to the Gpu afterwards comes after it.
+// bits are too, as long as a line's share of the processors still holds the persistent kernel. One
+// thread at a time; faults are thrown as GpuFault (gpu_buffer.h). Both calls put work in line and
+// return; what is given to the Gpu afterwards comes after it.
 // Not for reverse layers, and of no use to a single one.
 
 namespace rondo::ops {

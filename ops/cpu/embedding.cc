@@ -28,8 +28,17 @@ namespace {
 
 // The rows of each word, ascending: those of `word` are rows[first[word]] to rows[first[word + 1]].
 struct RowsOfWords {
-  RowsOfWords(View<const std::int32_t> ids, Dim words)
-      : first(static_cast<std::size_t>(words) + 1), rows(static_cast<std::size_t>(ids.count())) {
+  // This thread's, with the memory of the last time.
+  static const RowsOfWords& of(View<const std::int32_t> ids, Dim words) {
+    static thread_local RowsOfWords kept;
+    kept.sort(ids, words);
+    return kept;
+  }
+
+  void sort(View<const std::int32_t> ids, Dim words) {
+    first.assign(static_cast<std::size_t>(words) + 1, 0);
+    rows.resize(static_cast<std::size_t>(ids.count()));
+    most = 0;
     for (const std::int32_t id : ids.span()) {
       OPS_CHECK(id >= 0 && id < words);
       ++first[static_cast<std::size_t>(id) + 1];
@@ -38,11 +47,11 @@ struct RowsOfWords {
       most = std::max(most, first[word + 1]);
       first[word + 1] += first[word];
     }
-    std::vector<Dim> next = first;
+    next = first;
     for (Dim r = 0; r < ids.count(); ++r)
       rows[static_cast<std::size_t>(next[static_cast<std::size_t>(ids[r])]++)] = r;
   }
-  std::vector<Dim> first, rows;
+  std::vector<Dim> first, rows, next;
   Dim most = 0;   // rows of one word
 };
 
@@ -55,7 +64,7 @@ void embedding_backward(const Executor& executor, In<T> dy, View<const std::int3
                         View<T> dtable, GradientMode mode) {
   const Dim width = dtable.dim(1), words = dtable.dim(0);
   OPS_CHECK(dy.count() == ids.count() * width);
-  const RowsOfWords of(ids, words);
+  const RowsOfWords& of = RowsOfWords::of(ids, words);
   const Dim threads = executor.threads();
   const Dim groups = threads == 1 ? 1 : std::min<Dim>(words, 16 * threads);
   const Dim cuts = of.most * threads > ids.count() ? std::clamp<Dim>(width / kTile, 1, threads) : 1;
@@ -64,7 +73,8 @@ void embedding_backward(const Executor& executor, In<T> dy, View<const std::int3
   executor.run(static_cast<int>(groups * cuts), [&](int part) {
     const Dim group = part / cuts, cut = part % cuts;
     const Dim column = width * cut / cuts, n = width * (cut + 1) / cuts - column;
-    std::vector<T> sum(mode == GradientMode::kAdd ? static_cast<std::size_t>(n) : 0);
+    static thread_local std::vector<T> sum;
+    sum.resize(mode == GradientMode::kAdd ? static_cast<std::size_t>(n) : 0);
     RowSum<T> run{.from = dy.data() + column, .width = width, .columns = n, .stream = stream};
     const Dim end = words * (group + 1) / groups;
     for (Dim word = words * group / groups; word < end; ++word) {

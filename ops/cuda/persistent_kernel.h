@@ -108,16 +108,22 @@ class ForwardPass {
     std::int32_t id = 0;
     if (p_.ids != nullptr) id = p_.ids[at];
     const bool known = id >= 0 && id < p_.words;
+    float part[kInputs];   // all are asked for before the first is needed
+    if (p_.ids == nullptr) {
+#pragma unroll
+      for (int q = 0; q < kInputs; ++q)
+        part[q] = p_.gates[(at * kSlots<kCell> + q) * hidden + unit];
+    } else {
+#pragma unroll
+      for (int q = 0; q < kInputs; ++q) {
+        const int line = kCell != kGru ? q : q == 0 ? 2 : q - 1;
+        part[q] = known ? p_.table[(id * kInputs + line) * hidden + unit] : NAN;
+      }
+    }
 #pragma unroll
     for (int q = 0; q < kSlots<kCell>; ++q) {
       item.v[q] = p_.bias[q * hidden + unit];
-      if (q >= kInputs) continue;
-      if (p_.ids == nullptr) {
-        item.v[q] += p_.gates[(at * kSlots<kCell> + q) * hidden + unit];
-      } else {
-        const int line = kCell != kGru ? q : q == 0 ? 2 : q - 1;
-        item.v[q] += known ? p_.table[(id * kInputs + line) * hidden + unit] : NAN;
-      }
+      if (q < kInputs) item.v[q] += part[q];
     }
   }
 

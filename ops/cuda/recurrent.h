@@ -123,7 +123,7 @@ class Graphs {
     cudaGraphExec_t ready = nullptr;
     std::uint64_t used = 0;
   };
-  static constexpr std::size_t kEntriesMax = 16;
+  static constexpr std::size_t kEntriesMax = 256;   // a layer in parts has one a part
   Entry& entry_of(const Key&);
   static Fault begin(Context&);
   static Fault end(Context&, Entry&, Fault);

@@ -10,6 +10,7 @@
 namespace rondo::ops::cuda {
 
 Fault stream(Context* c, void** out) {
+  RONDO_TRY(use(*c));   // other libraries take the calling thread's device
   *out = c->stream;
   return nullptr;
 }
@@ -57,7 +58,7 @@ Fault wait_for_copy(Context* c, std::uint64_t number) {
   RONDO_NEED(number > 0 && number <= c->copies_begun);
   RONDO_TRY(use(*c));
   RONDO_CUDA(cudaEventSynchronize(c->copied[(number - 1) % c->copied.size()]));
-  return nullptr;
+  return check_stalled(*c);
 }
 
 Fault wait_for_copies(Context* c) {

@@ -129,13 +129,15 @@ TEST(TrainLayersRefused, AResumedRunIsNoOtherModel) {
   ASSERT_EQ(run("rondo-train", with(tiny(text, out), {"--dropout", "0.2", "--layer-norm"})).code,
             0);
   const std::vector<Words> others{{"--model", "min-gru"}, {"--dropout", "0.3"},
-                                  {"--projection", "8"},  {"--embedding", "8"},
-                                  {"--bidirectional"}};
+                                  {"--projection", "8"},  {"--embedding", "8"}};
   for (const Words& other : others) {
     const Ran ran = run("rondo-train", with({"--resume", "--out", out}, other));
     EXPECT_EQ(ran.code, 2) << ran.err;
     EXPECT_NE(ran.err.find(other[0] + " differs from the run"), std::string::npos) << ran.err;
   }
+  const Ran both = run("rondo-train", {"--resume", "--out", out, "--bidirectional"});
+  EXPECT_EQ(both.code, 2);
+  EXPECT_NE(both.err.find("would see the answer"), std::string::npos) << both.err;
   const Ran same = run("rondo-train", {"--resume", "--out", out, "--dropout", "0.2",
                                        "--layer-norm", "--steps", "50"});
   EXPECT_EQ(same.code, 0) << same.err;

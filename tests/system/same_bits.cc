@@ -137,10 +137,12 @@ int Cluster::pid_of_node(const std::string& name) {
   return 0;
 }
 
-std::size_t Cluster::dead_nodes() {
-  std::size_t dead = 0;
-  for (const json& node : list("nodes")) dead += node.value("state", "") == "dead" ? 1 : 0;
-  return dead;
+bool Cluster::sees_dead_nodes(int wanted) {
+  return within(10, [&] {   // the run may be over before a term is
+    int dead = 0;
+    for (const json& node : list("nodes")) dead += node.value("state", "") == "dead" ? 1 : 0;
+    return dead >= wanted;
+  });
 }
 
 void Cluster::expect_idle() {

@@ -60,7 +60,7 @@ class Cluster {
   static json status();
   static std::vector<int> pids_of_nodes();
   static int pid_of_node(const std::string& name);  // of the living one
-  static std::size_t dead_nodes();
+  static bool sees_dead_nodes(int wanted);   // soon
   // After every run ended: no worker, object or living actor, every lease back.
   static void expect_idle();
 
