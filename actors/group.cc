@@ -139,7 +139,7 @@ Buffer Group::wait_for(const CellRef& cell) {
       failed = cell->state.load(std::memory_order_acquire) == CellState::kFailed;
     }
     look_for_deaths();
-    if (ended_ != nullptr) end_sums(*ended_);   // who was paused may have missed the word
+    end_sums();   // again: who was paused may have missed the word
     if (!is_stopped()) continue;
     if (!stop_seen_) stop_seen_ = Clock::now();
     if (Clock::now() - *stop_seen_ > kStopPatience) throw Stopped();
@@ -159,11 +159,9 @@ std::optional<double> Group::step(const Step& step) {
         const Watch watch(watched_, ends.updates);
         return await(ends);
       } catch (const Error& error) {
-        ended_ = &ends;
-        end_sums(ends);
-        const bool recovered = recover(root_of(ends, error));
-        ended_ = nullptr;
-        if (!recovered) return std::nullopt;
+        const Watch given_up(ended_, ends.updates);
+        end_sums();
+        if (!recover(root_of(ends, error))) return std::nullopt;
       }
     } catch (const Stopped&) {
       return std::nullopt;
@@ -195,12 +193,13 @@ void Group::look_for_deaths() {
 }
 
 // Who waits in a sum for one that has died may not see it, and what is called next waits for him.
-void Group::end_sums(const StepEnds& ends) {
+void Group::end_sums() {
+  if (ended_.empty()) return;
   const auto depth = static_cast<std::size_t>(spec_.layout.stages);
   for (std::size_t stage = 0; stage < meetings_.size(); ++stage) {
     std::vector<bool> waits;
     for (std::size_t party = stage; party < parties_.size(); party += depth) {
-      const CellState state = ends.updates[party].cell()->state.load(std::memory_order_acquire);
+      const CellState state = ended_[party]->state.load(std::memory_order_acquire);
       waits.push_back(state == CellState::kPending);
     }
     if (std::find(waits.begin(), waits.end(), true) != waits.end())

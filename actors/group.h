@@ -81,7 +81,7 @@ class Group {
     Prepared value;
   };
   using Version = std::vector<Sealed>;   // by party
-  // While it lives: others may wait for one of these, and not hear of his death by themselves.
+  // While it lives, `cells` has the cells of the refs.
   struct Watch {
     template <class T>
     Watch(std::vector<CellRef>& watched, const std::vector<Ref<T>>& refs) : cells(watched) {
@@ -122,7 +122,7 @@ class Group {
   void restore_all();
   void meet_all();
   std::vector<MeetingPlace> ask_places(SumWay way);
-  void end_sums(const StepEnds& ends);
+  void end_sums();
   Ref<void> restore(std::size_t party);
 
   Context& context_;
@@ -137,7 +137,7 @@ class Group {
   Version prepared_;
   Turn turn_;                     // of the step under way
   std::vector<CellRef> watched_;        // whose failure ends any wait
-  const StepEnds* ended_ = nullptr;     // of one that is given up, while others may still be in it
+  std::vector<CellRef> ended_;          // the updates, by party, of a step that is being given up
   std::vector<Meeting> meetings_;       // by stage; with one replica none
   std::int64_t committed_step_ = 0;
   std::uint64_t incarnation_ = 1;  // of the group
