@@ -11,6 +11,8 @@
 
 #include <rondo/actors/checkpoint.h>
 
+#include "one_step.h"
+
 namespace rondo::actors {
 namespace {
 
@@ -44,12 +46,7 @@ RunState a_run() {
   state.progress = {17, 3, 4, 0.1 + 0.2, 1000, 1.5, 2};
   for (int replica = 0; replica < 2; ++replica) {
     for (int stage = 0; stage < 2; ++stage) {
-      StageSnapshot snapshot = first_version({state.spec, replica, stage});
-      float next = static_cast<float>(stage);
-      for (float& value : snapshot.moments) value = next += 0.25f;
-      next = static_cast<float>(10 * replica + stage);
-      for (float& value : snapshot.states) value = next += 0.5f;
-      state.stages.push_back(snapshot);
+      state.stages.push_back(marked_version({state.spec, replica, stage}));
     }
   }
   return state;

@@ -83,26 +83,17 @@ TEST_P(GpuStep, StepsFollowTheCpusAndASnapshotGivesThemAgainBitForBit) {
   const auto cpu = make_stage({spec, 0, 0}, executor);
   const auto first = make_stage({on_gpu(spec), 0, 0}, executor);
   const auto second = make_stage({on_gpu(spec), 0, 0}, executor);
-  const Feed inputs = feed(spec, {0, spec.batch}, 0), targets = feed(spec, {0, spec.batch}, 1);
-  const auto step = [&](Stage& stage, std::uint64_t number) {
-    stage.begin(number == 1, number);
-    stage.forward(0, spec.seq, {&inputs, {}});
-    const double loss = stage.loss(0, targets, 0.01);
-    stage.backward(0, {});
-    stage.apply(stage.gradient(), 1e-2, number);
-    return loss;
-  };
   for (std::uint64_t number = 1; number <= 3; ++number) {
-    const double wanted = step(*cpu, number);
-    EXPECT_NEAR(step(*first, number), wanted, 1e-4 * wanted);
+    const double wanted = learn(*cpu, number);
+    EXPECT_NEAR(learn(*first, number), wanted, 1e-4 * wanted);
     cpu->swap();
     first->swap();
     if (number == 2) second->restore(first->current().copy().view());
   }
   EXPECT_LE(relative_error(first->current().copy().parameters, cpu->current().copy().parameters),
             1e-4);
-  step(*second, 3);
-  step(*second, 3);  // prepared twice, never committed in between
+  learn(*second, 3);
+  learn(*second, 3);  // prepared twice, never committed in between
   second->swap();
   const StageSnapshot a = first->current().copy(), b = second->current().copy();
   EXPECT_TRUE(same_bits(a.parameters, b.parameters));

@@ -149,26 +149,17 @@ TEST_P(Layers, AStepDoneAgainGivesTheSameBits) {
   const ops::Executor executor(1);
   const auto first = make_stage({spec, 0, 0}, executor);
   const auto second = make_stage({spec, 0, 0}, executor);
-  const Feed inputs = feed(spec, {0, spec.batch}, 0), targets = feed(spec, {0, spec.batch}, 1);
-  const auto step = [&](Stage& stage, std::uint64_t number) {
-    stage.begin(number == 1, number);
-    stage.forward(0, spec.seq, {&inputs, {}});
-    const double loss = stage.loss(0, targets, 0.01);
-    stage.backward(0, {});
-    stage.apply(stage.gradient(), 1e-2, number);
-    return loss;
-  };
   for (const std::uint64_t number : {1u, 2u}) {
-    step(*first, number);
+    learn(*first, number);
     first->swap();
   }
   second->restore(first->current().copy().view());
-  const double loss = step(*first, 3);
-  EXPECT_EQ(step(*first, 3), loss);
-  EXPECT_EQ(step(*second, 3), loss);
+  const double loss = learn(*first, 3);
+  EXPECT_EQ(learn(*first, 3), loss);
+  EXPECT_EQ(learn(*second, 3), loss);
   // another step's masks are others
-  EXPECT_EQ(step(*second, 4) == loss, spec.model.dropout == 0);
-  step(*second, 3);
+  EXPECT_EQ(learn(*second, 4) == loss, spec.model.dropout == 0);
+  learn(*second, 3);
   const StageSnapshot a = first->prepared().copy(), b = second->prepared().copy();
   EXPECT_TRUE(same_bits(a.parameters, b.parameters));
   EXPECT_TRUE(same_bits(a.moments, b.moments));
@@ -225,12 +216,7 @@ RunState run_of(const RunSpec& spec) {
   state.spec.data.test_rows = 1;
   for (int replica = 0; replica < spec.layout.replicas; ++replica) {
     for (int stage = 0; stage < spec.layout.stages; ++stage) {
-      StageSnapshot snapshot = first_version({spec, replica, stage});
-      float next = static_cast<float>(stage);
-      for (float& value : snapshot.moments) value = next += 0.25f;
-      next = static_cast<float>(10 * replica + stage);
-      for (float& value : snapshot.states) value = next += 0.5f;
-      state.stages.push_back(snapshot);
+      state.stages.push_back(marked_version({spec, replica, stage}));
     }
   }
   return state;

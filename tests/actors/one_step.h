@@ -97,6 +97,28 @@ inline Outcome one_step(const RunSpec& spec, int threads, std::span<const float>
   return outcome;
 }
 
+// A step of a run of one slice and one microbatch, prepared and not yet in force.
+inline double learn(Stage& stage, std::uint64_t number) {
+  const RunSpec& spec = stage.spec().run;
+  const Feed inputs = feed(spec, {0, spec.batch}, 0), targets = feed(spec, {0, spec.batch}, 1);
+  stage.begin(number == 1, number);
+  stage.forward(0, spec.seq, {&inputs, {}});
+  const double loss = stage.loss(0, targets, 0.01);
+  stage.backward(0, {});
+  stage.apply(stage.gradient(), 1e-2, number);
+  return loss;
+}
+
+// The first version with moments and states that tell themselves from all others.
+inline StageSnapshot marked_version(const StageSpec& spec) {
+  StageSnapshot snapshot = first_version(spec);
+  float next = static_cast<float>(spec.stage);
+  for (float& value : snapshot.moments) value = next += 0.25f;
+  next = static_cast<float>(10 * spec.replica + spec.stage);
+  for (float& value : snapshot.states) value = next += 0.5f;
+  return snapshot;
+}
+
 inline bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }

@@ -16,6 +16,7 @@
 #include <rondo/base/check.h>
 
 #include "fake_nccl.h"
+#include "nccl_directory.h"
 #include "ranks.h"
 
 // NcclCollective against the library that stands in for NCCL (fake_nccl.h), ranks as threads.
@@ -77,24 +78,6 @@ class FakeDevice {
  private:
   void* stream_;
   std::vector<std::byte> memory_;
-};
-
-// The way of rank 0's id to the others: in a run, the group's directory.
-class Directory {
- public:
-  explicit Directory(std::optional<NcclId> id) : id_(id) {}
-  Result<NcclId> exchange(std::optional<NcclId> mine) {
-    std::unique_lock lock(mutex_);
-    if (mine) id_ = mine;
-    bell_.notify_all();
-    bell_.wait(lock, [this] { return id_.has_value(); });
-    return *id_;
-  }
-
- private:
-  std::mutex mutex_;
-  std::condition_variable bell_;
-  std::optional<NcclId> id_;
 };
 
 struct Ranks {

@@ -17,6 +17,7 @@
 #include <gtest/gtest.h>
 
 #include "fake_nccl.h"
+#include "nccl_directory.h"
 #include "ranks.h"
 
 namespace rondo::collective {
@@ -47,29 +48,12 @@ class NcclGpuTest : public testing::Test {
   }
 };
 
-// Rank 0's id, for the others.
-class Board {
- public:
-  Result<NcclId> exchange(std::optional<NcclId> mine) {
-    std::unique_lock lock(mutex_);
-    if (mine) id_ = mine;
-    bell_.notify_all();
-    bell_.wait(lock, [this] { return id_.has_value(); });
-    return *id_;
-  }
-
- private:
-  std::mutex mutex_;
-  std::condition_variable bell_;
-  std::optional<NcclId> id_;
-};
-
 // Each rank a thread with a Gpu of its own.
 void on_gpus(int size, const std::function<void(int, ops::Gpu&, Collective&)>& body,
              Incarnation incarnation = {1}) {
   const GroupSpec spec{.size = size, .incarnation = incarnation};
   Group controls = group_of("shm", spec);
-  Board board;
+  Directory board;
   on_threads(size, [&](int rank) {
     ops::GpuOrReason found = ops::open_gpu();
     ASSERT_NE(found.gpu, nullptr) << found.reason;
