@@ -5,12 +5,10 @@
 
 #include <dlfcn.h>
 
-#include <condition_variable>
 #include <cmath>
 #include <cstdlib>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <span>
 
