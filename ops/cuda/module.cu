@@ -245,9 +245,10 @@ const Entries kEntries = {
     .layer_norm_backward = layer_norm_backward, .dropout = dropout, .embedding = embedding,
     .embedding_backward = embedding_backward, .product = product, .add_bias = add_bias,
     .scan = scan, .scan_backward = scan_backward, .layer_open = layer_open,
-    .layer_close = layer_close, .layer_pack = layer_pack, .activations_open = activations_open,
-    .activations_close = activations_close, .activations_y = activations_y,
-    .layer_forward = layer_forward, .layer_backward = layer_backward};
+    .layer_plan = layer_plan, .layer_close = layer_close, .layer_pack = layer_pack,
+    .activations_open = activations_open, .activations_close = activations_close,
+    .activations_y = activations_y, .layer_forward = layer_forward,
+    .layer_backward = layer_backward};
 
 }  // namespace
 

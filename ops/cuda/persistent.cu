@@ -271,6 +271,17 @@ Fault plan_persistent(Layer& l) {
   return why == nullptr ? open_stalled(l.c.top()) : nullptr;
 }
 
+Fault plan_for(Layer& l, Size batch, LayerPlan* out) {
+  const char* why = nullptr;
+  Grid g;
+  *out = {};
+  RONDO_TRY(try_plan(l, &l.plan, &why));
+  if (l.plan.units == 0 || batch > kPersistentBatchMax || !lay_grid(l, l.plan, batch, &g))
+    return nullptr;
+  *out = {.persistent = 1, .step_tiles = g.slabs * g.tiles};
+  return nullptr;
+}
+
 Fault pack_persistent(Layer& l) {
   if (l.plan.units == 0) return nullptr;
   RONDO_TRY(pack(l, kForward, l.persistent_forward));

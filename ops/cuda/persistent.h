@@ -88,6 +88,7 @@ struct PersistentPlan {
 };
 
 Fault plan_persistent(Layer&);             // also names the choice in the context's profile
+Fault plan_for(Layer&, Size batch, LayerPlan*);   // says nothing in the profile
 Fault pack_persistent(Layer&);             // after w_hh
 bool runs_persistent(const Layer&, const Activations&);
 // Steps [first, last); the input parts of their gates are there.

@@ -157,8 +157,9 @@ Fault lay_out(Activations& a, const Sequences& s) {
 
 }  // namespace
 
-Fault layer_open(Context* c, const LayerSpec* s, Layer** out) {
-  *out = nullptr;
+namespace {
+
+Fault check_spec(const LayerSpec* s) {
   RONDO_NEED(s->inputs > 0 && s->hidden > 0);
   if (s->cell < kTanh || s->cell > kGru)
     return fail("the GPU knows no recurrent cell %d", static_cast<int>(s->cell));
@@ -167,14 +168,33 @@ Fault layer_open(Context* c, const LayerSpec* s, Layer** out) {
   RONDO_NEED(s->projection >= 0);
   if (s->projection > 0 && s->cell != kLstm)
     return fail("on the GPU, as elsewhere, only an LSTM has a projection");
-  *out = new (std::nothrow) Layer{.c = *c, .spec = *s, .slots = slots_of(s->cell),
-                                  .gates = gates_of(s->cell),
-                                  .state = s->projection > 0 ? s->projection : s->hidden,
-                                  .rounded = s->precision == Precision::kBf16};
+  return nullptr;
+}
+
+Layer layer_of(Context& c, const LayerSpec& s) {
+  return Layer{.c = c, .spec = s, .slots = slots_of(s.cell), .gates = gates_of(s.cell),
+               .state = s.projection > 0 ? s.projection : s.hidden,
+               .rounded = s.precision == Precision::kBf16};
+}
+
+}  // namespace
+
+Fault layer_open(Context* c, const LayerSpec* s, Layer** out) {
+  *out = nullptr;
+  RONDO_TRY(check_spec(s));
+  *out = new (std::nothrow) Layer(layer_of(*c, *s));
   if (*out == nullptr) return fail("out of memory");
   const Fault fault = plan_persistent(**out);
   if (fault != nullptr) layer_close(std::exchange(*out, nullptr));
   return fault;
+}
+
+Fault layer_plan(Context* c, const LayerSpec* s, Size batch, LayerPlan* out) {
+  RONDO_TRY(check_spec(s));
+  RONDO_NEED(batch > 0);
+  RONDO_TRY(use(*c));
+  Layer layer = layer_of(*c, *s);
+  return plan_for(layer, batch, out);
 }
 
 void layer_close(Layer* l) { delete l; }

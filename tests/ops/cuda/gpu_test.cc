@@ -1,5 +1,6 @@
 #include <rondo/ops/gpu.h>
 #include <rondo/ops/gpu_buffer.h>
+#include <rondo/ops/gpu_wavefront.h>
 
 #include <gtest/gtest.h>
 
@@ -61,7 +62,7 @@ TEST(GpuTest, ALibraryWithoutATableIsSaid) {
 
 TEST(GpuTest, AModuleOfAnotherVersionIsRefused) {
   EXPECT_EQ(reason_with(RONDO_TEST_OLD_MODULE),
-            "GPU not used: its module has version 1, this program 2");
+            "GPU not used: its module has version 2, this program 3");
 }
 
 TEST(GpuTest, AModuleWithoutADeviceSaysSo) {
@@ -187,6 +188,54 @@ TEST(GpuTest, APersistentLayerThatDoesNotFitIsRefusedInOneSentence) {
   EXPECT_STREQ(found.gpu->entries().layer_open(found.gpu->context(), &crowded, &layer),
                "this layer of 100 units cannot run as one persistent kernel: its weights do not "
                "fit into the processors");
+}
+
+// ---- lines of work ------------------------------------------------------------------------------
+
+TEST(GpuTest, AWavefrontThatThrowsHasItsLinesJoined) {
+  const Variable chosen("RONDO_CUDA_MODULE", RONDO_TEST_EMULATED_MODULE);
+  const GpuOrReason found = open_gpu();
+  ASSERT_NE(found.gpu, nullptr);
+  const GpuLines lines(*found.gpu, 3);
+  std::vector<GpuBuffer> written;
+  for (int i = 0; i < 3; ++i) written.emplace_back(*found.gpu, sizeof(std::int32_t));
+  const auto run = [&](std::size_t layer, GpuSteps part) {
+    if (layer == 2 && part.first > 0) throw GpuFault("as planted");
+    must(found.gpu->entries().fill(lines.line(layer), written[layer].raw(), 0, 4));
+  };
+  EXPECT_THROW(wavefront_forward(lines, {3, 4, 1}, run), GpuFault);
+  for (const GpuBuffer& buffer : written) {
+    std::int32_t number = 1;
+    buffer.get(std::span<std::int32_t>(&number, 1));
+    EXPECT_EQ(number, 0);   // what nobody wrote is -1
+  }
+}
+
+std::vector<cuda::LayerSpec> stack(std::size_t layers, cuda::Size hidden, cuda::Size projection) {
+  cuda::LayerSpec spec = lstm_of(hidden, cuda::Recurrence::kChosen);
+  spec.projection = projection;
+  return std::vector<cuda::LayerSpec>(layers, spec);
+}
+
+// The emulated device has 48 processors; a bf16 LSTM takes one for every 32 units.
+TEST(GpuTest, LayersGetLinesWhereTheirShareStillHoldsThem) {
+  const Variable chosen("RONDO_CUDA_MODULE", RONDO_TEST_EMULATED_MODULE);
+  const GpuOrReason found = open_gpu();
+  ASSERT_NE(found.gpu, nullptr);
+  const auto lines = [&](std::size_t layers, cuda::Size hidden, cuda::Size steps = 50,
+                         cuda::Size projection = 0) {
+    return lines_that_pay(*found.gpu, stack(layers, hidden, projection), steps, 64);
+  };
+  EXPECT_EQ(lines(1, 128), 1u);
+  EXPECT_EQ(lines(2, 128, 2), 1u);   // nothing to cut
+  EXPECT_EQ(lines(3, 128), 3u);
+  EXPECT_EQ(lines(3, 512), 3u);
+  EXPECT_EQ(lines(4, 512), 2u);      // 16 processors each: a fourth of 48 is too few
+  EXPECT_EQ(lines(2, 700), 2u);
+  EXPECT_EQ(lines(2, 900), 1u);      // 29 processors each
+  EXPECT_EQ(lines(3, 900, 50, 100), 3u);   // projected: step by step
+  EXPECT_EQ(lines(3, 2048), 1u);     // each step fills the device
+  EXPECT_EQ(lines(12, 32), 6u);      // of two layers
 }
 
 // A block that never runs: the others stop waiting, and nobody takes their numbers for results.

@@ -179,7 +179,8 @@ cudaError_t cudaEventElapsedTime(float*, cudaEvent_t, cudaEvent_t);
 namespace emulated {
 void submit(cudaStream_t, std::function<void()> work);   // or into the graph being captured
 // RONDO_EMULATED_GPU names what is odd about the device: none, old, full, small, other, no-ipc,
-// no-ipc-open, stuck (a block of a cooperative launch never runs).
+// no-ipc-open, stuck (a block of a cooperative launch never runs), deaf (streams do not wait for
+// one another).
 bool told(const char* what);
 void touch(const void* device_memory);
 bool admits(const Launch&);   // all blocks of a cooperative launch fit at once

@@ -130,6 +130,7 @@ cudaError_t cudaStreamQuery(cudaStream_t s) {
   return cudaErrorNotReady;
 }
 cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned) {
+  if (emulated::told("deaf")) return cudaSuccess;
   if (t_captured != nullptr || e->recorded == 0) return cudaSuccess;
   return put(s, {.wait = e, .number = e->recorded}), cudaSuccess;
 }
