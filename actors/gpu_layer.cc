@@ -13,9 +13,9 @@ constexpr std::int32_t kMinGruScan = 1, kMinLstmScan = 2;
 
 }  // namespace
 
-ops::cuda::LayerSpec gpu_layer_spec(const ops::RecurrentSpec& shape) {
+ops::cuda::LayerSpec gpu_layer_spec(const ops::RecurrentSpec& shape, Precision precision) {
   return {static_cast<std::int32_t>(shape.cell), shape.inputs, shape.hidden, shape.ids ? 1 : 0,
-          Precision::kFloat32, shape.projection};
+          precision, shape.projection};
 }
 
 GpuLayer::GpuLayer(const ModelSpec& model, int layer, const ops::RecurrentSpec& shape,
@@ -28,6 +28,7 @@ GpuLayer::GpuLayer(const ModelSpec& model, int layer, const ops::RecurrentSpec& 
       is_lstm_(model.cell == CellKind::kLstm),
       has_norm_(model.layer_norm),
       scan_(model.cell == CellKind::kMinLstm ? kMinLstmScan : kMinGruScan),
+      precision_(gpu_product_precision(place.precision)),
       dropout_(layer + 1 < model.layers ? model.dropout : 0),
       inputs_(input_width(model, layer)),
       hidden_(model.hidden),
@@ -39,7 +40,7 @@ GpuLayer::GpuLayer(const ModelSpec& model, int layer, const ops::RecurrentSpec& 
     if (gathers_) table_ = floats(inputs_ * gates_ * hidden_);
     return;
   }
-  ops::cuda::LayerSpec wanted = gpu_layer_spec(shape);
+  ops::cuda::LayerSpec wanted = gpu_layer_spec(shape, place.precision);
   wanted.processors = place.processors;
   ops::cuda::Layer* opened = nullptr;
   must(api().layer_open(context(), &wanted, &opened));
@@ -157,7 +158,7 @@ void GpuLayer::min_forward(const Forward& call, Pass& pass) {
         .rows = pass.rows(), .columns = wide, .depth = inputs_,
         .a = x.x, .a_stride = inputs_, .a_transposed = 0,
         .b = parameters_ + tensors_[0].offset, .b_stride = inputs_, .b_transposed = 1,
-        .c = pass.gates_.f(), .c_stride = wide, .add = 0, .precision = Precision::kFloat32};
+        .c = pass.gates_.f(), .c_stride = wide, .add = 0, .precision = precision_};
     must(api().product(context(), &product));
   }
   must(api().add_bias(context(), pass.gates_.f(), parameters_ + tensors_[1].offset, pass.rows(),
@@ -243,7 +244,7 @@ void GpuLayer::min_backward(const Backward& call, const float* dy, Pass& pass) {
       .rows = pass.rows(), .columns = inputs_, .depth = wide,
       .a = pass.gates_.f(), .a_stride = wide, .a_transposed = 0,
       .b = parameters_ + tensors_[0].offset, .b_stride = inputs_, .b_transposed = 0,
-      .c = call.dx, .c_stride = inputs_, .add = 0, .precision = Precision::kFloat32};
+      .c = call.dx, .c_stride = inputs_, .add = 0, .precision = precision_};
   must(api().product(context(), &below));
 }
 
@@ -255,7 +256,7 @@ void GpuLayer::min_weight_gradient(const Backward& call, Pass& pass) {
         .rows = wide, .columns = inputs_, .depth = pass.rows(),
         .a = pass.gates_.f(), .a_stride = wide, .a_transposed = 1,
         .b = call.x.x, .b_stride = inputs_, .b_transposed = 0,
-        .c = to, .c_stride = inputs_, .add = call.add ? 1 : 0, .precision = Precision::kFloat32};
+        .c = to, .c_stride = inputs_, .add = call.add ? 1 : 0, .precision = precision_};
     return must(api().product(context(), &weight));
   }
   const Size count = wide * inputs_;

@@ -10,7 +10,9 @@
 #include <rondo/ops/gpu_wavefront.h>
 
 // One layer of a GpuStage: its recurrent cell, and after it, as the model has them, layer norm and
-// dropout. CpuLayer's picture, in device memory and float32; the same elements are dropped.
+// dropout. CpuLayer's picture, in device memory; the same elements are dropped. bf16 is for the
+// products of recurrent cells, which round their inputs themselves; those of min cells and of a
+// stage's head then take TF32.
 //
 // A pass goes part by part, as a wavefront of layers needs it (ops/gpu_wavefront.h); a min cell's
 // is one part. All pointers are device memory of the whole pass, the same in each part, and may not
@@ -22,7 +24,12 @@
 namespace rondo::actors {
 
 // A recurrent layer as the module knows it.
-[[nodiscard]] ops::cuda::LayerSpec gpu_layer_spec(const ops::RecurrentSpec& shape);
+[[nodiscard]] ops::cuda::LayerSpec gpu_layer_spec(const ops::RecurrentSpec& shape,
+                                                  ops::cuda::Precision precision);
+// Of products outside the recurrent cells, whose operands lie in float32.
+[[nodiscard]] constexpr ops::cuda::Precision gpu_product_precision(ops::cuda::Precision p) {
+  return p == ops::cuda::Precision::kFloat32 ? p : ops::cuda::Precision::kTf32;
+}
 
 class GpuLayer {
  public:
@@ -33,6 +40,7 @@ class GpuLayer {
     ops::Gpu& gpu;
     ops::cuda::Context* line;
     std::int32_t processors = 0;   // its share; 0: all
+    ops::cuda::Precision precision = ops::cuda::Precision::kFloat32;
   };
   // As CpuLayer's.
   GpuLayer(const ModelSpec& model, int layer, const ops::RecurrentSpec& shape,
@@ -110,6 +118,7 @@ class GpuLayer {
   const int layer_;
   const bool is_min_, is_lstm_, has_norm_;
   const std::int32_t scan_;      // of a min cell: Scan::cell
+  const ops::cuda::Precision precision_;   // of a min cell's products
   const double dropout_;         // 0 at the model's last layer
   const Size inputs_, hidden_, width_, gates_;
   const bool gathers_;

@@ -94,7 +94,7 @@ std::size_t GpuStage::lines_wanted() const {
     return std::clamp<std::size_t>(std::strtoul(told, nullptr, 10), 1, count);
   std::vector<ops::cuda::LayerSpec> stack;
   for (int layer = layers().first; layer < layers().last; ++layer)
-    stack.push_back(gpu_layer_spec(layer_spec(layer)));
+    stack.push_back(gpu_layer_spec(layer_spec(layer), spec().run.precision));
   return ops::lines_that_pay(*gpu_, stack, spec().run.seq, rows(0));
 }
 
@@ -105,7 +105,8 @@ void GpuStage::open_layers() {
   for (std::size_t i = 0; i < count; ++i) {
     const int layer = layers().first + static_cast<int>(i);
     const GpuLayer::Place place{*gpu_, lines_->line(lines_->line_of(i, count)),
-                                lines_->count() == 1 ? 0 : lines_->processors()};
+                                lines_->count() == 1 ? 0 : lines_->processors(),
+                                spec().run.precision};
     recurrent_.push_back(std::make_unique<GpuLayer>(
         model, layer, has_min_cells(model) ? ops::RecurrentSpec{} : layer_spec(layer),
         layer_tensors(layer), place));
@@ -234,13 +235,14 @@ void GpuStage::run_layers(int microbatch, Slot& slot, const GpuBuffer* from, Gpu
   });
   if (!is_last()) return;
   const TensorSpec* head = head_tensors();
+  const Precision precision = gpu_product_precision(spec().run.precision);
   const float* base = current_->parameters.f();
   const Size depth = static_cast<Size>(width()), outputs = spec().run.model.outputs;
   const ops::cuda::Product product{
       .rows = slot.rows(), .columns = outputs, .depth = depth,
       .a = slot.layers.back().output(), .a_stride = depth, .a_transposed = 0,
       .b = base + head[0].offset, .b_stride = depth, .b_transposed = 1,
-      .c = slot.logits.f(), .c_stride = outputs, .add = 0, .precision = Precision::kFloat32};
+      .c = slot.logits.f(), .c_stride = outputs, .add = 0, .precision = precision};
   must(api().product(context(), &product));
   must(api().add_bias(context(), slot.logits.f(), base + head[1].offset, slot.rows(), outputs));
 }
@@ -292,13 +294,14 @@ double GpuStage::loss(int microbatch, const Feed& targets, double scale) {
 // From the gradient of the logits to that of the top layer's outputs.
 void GpuStage::head_backward(Slot& slot, bool add) {
   const TensorSpec* head = head_tensors();
+  const Precision precision = gpu_product_precision(spec().run.precision);
   const Size depth = static_cast<Size>(width()), outputs = spec().run.model.outputs;
   const ops::cuda::Product weight{
       .rows = outputs, .columns = depth, .depth = slot.rows(),
       .a = slot.logits.f(), .a_stride = outputs, .a_transposed = 1,
       .b = slot.layers.back().output(), .b_stride = depth, .b_transposed = 0,
       .c = gradient_.f() + head[0].offset, .c_stride = depth, .add = add ? 1 : 0,
-      .precision = Precision::kFloat32};
+      .precision = precision};
   must(api().product(context(), &weight));
   must(api().column_sums(context(), slot.logits.f(), slot.rows(), outputs,
                          gradient_.f() + head[1].offset, add ? 1 : 0));
@@ -307,7 +310,7 @@ void GpuStage::head_backward(Slot& slot, bool add) {
       .a = slot.logits.f(), .a_stride = outputs, .a_transposed = 0,
       .b = current_->parameters.f() + head[0].offset, .b_stride = depth, .b_transposed = 0,
       .c = d_outputs_.back().f(), .c_stride = depth, .add = 0,
-      .precision = Precision::kFloat32};
+      .precision = precision};
   must(api().product(context(), &below));
 }
 

@@ -12,10 +12,11 @@
 #include <rondo/ops/gpu_buffer.h>
 #include <rondo/ops/gpu_wavefront.h>
 
-// A Stage on a GPU, in float32. Parameters, moments, states, activations and gradients live in
-// device memory. Activations and their gradients stay there on their way to a neighbour where that
-// is possible (gpu_channel.h). Recurrent layers run as a wavefront where that pays
-// (ops/gpu_wavefront.h); RONDO_GPU_LINES forces the number of lines, which changes no bit.
+// A Stage on a GPU. Parameters, moments, states, activations and gradients live in device memory,
+// in float32; RunSpec::precision is that of products' inputs. Activations and their gradients stay
+// on the device on their way to a neighbour where that is possible (gpu_channel.h). Recurrent
+// layers run as a wavefront where that pays (ops/gpu_wavefront.h); RONDO_GPU_LINES forces the
+// number of lines, which changes no bit.
 //
 // The next version is copied to pinned host memory beside the line of work: its states from the
 // last microbatch's forward pass on, its parameters and moments from the optimiser's step on.
