@@ -182,14 +182,8 @@ void GpuStage::make(States& states) const {
   states.host = {*gpu_, state_count() * sizeof(float)};
 }
 
-// Smaller microbatches have slots of their own: see CpuStage::place.
-std::unique_ptr<GpuStage::Slot>& GpuStage::place(int microbatch) {
-  const std::size_t index = static_cast<std::size_t>(microbatch) % slot_count();
-  return slots_[rows(microbatch) == rows(0) ? index : index + slot_count()];
-}
-
 GpuStage::Slot& GpuStage::slot(int microbatch, int steps) {
-  auto& held = place(microbatch);
+  auto& held = slots_[slot_of(microbatch)];
   const Size batch = rows(microbatch);
   if (held && held->steps == steps && held->batch == batch) return *held;
   const ModelSpec& model = spec().run.model;
@@ -337,7 +331,7 @@ double GpuStage::loss_of(Slot& slot, const Feed& targets, double scale) {
 }
 
 double GpuStage::loss(int microbatch, const Feed& targets, double scale) {
-  return loss_of(*place(microbatch), targets, scale);
+  return loss_of(*slots_[slot_of(microbatch)], targets, scale);
 }
 
 // From the gradient of the logits to that of the top layer's outputs.
@@ -392,7 +386,7 @@ const float* GpuStage::layers_backward(int microbatch, Slot& slot, bool add) {
 }
 
 std::span<const float> GpuStage::backward(int microbatch, std::span<const float> dy) {
-  Slot& at = *place(microbatch);
+  Slot& at = *slots_[slot_of(microbatch)];
   const bool add = std::exchange(gradient_written_, true);
   if (is_last()) head_backward(at, add);
   else above_->receive(dy, at.count(width()), d_outputs_.back());

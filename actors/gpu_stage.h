@@ -60,7 +60,6 @@ class GpuStage final : public Stage {
   [[nodiscard]] std::size_t lines_wanted() const;
   void open_layers();
   [[nodiscard]] ops::Wavefront wavefront(const Slot& slot) const;
-  std::unique_ptr<Slot>& place(int microbatch);
   Slot& slot(int microbatch, int steps);
   [[nodiscard]] std::unique_ptr<GpuChannel> channel_to(int stage, std::size_t buffers) const;
   [[nodiscard]] Draw draw(int microbatch) const;

@@ -11,19 +11,13 @@
 namespace rondo::ops::cuda {
 
 Memory::~Memory() {
-  if (data_ == nullptr) return;
-  (void)cudaSetDevice(context_->device);
-  (void)cudaStreamSynchronize(context_->stream);
-  (void)cudaFree(data_);
+  if (data_ != nullptr) (void)free_memory(*context_, data_);
 }
 
 Fault Memory::ensure(Context& c, Size bytes) {
   if (bytes_ >= bytes) return nullptr;
-  if (data_ != nullptr) {
-    RONDO_CUDA(cudaStreamSynchronize(c.stream));
-    RONDO_CUDA(cudaFree(data_));
-    data_ = nullptr, bytes_ = 0;
-  }
+  bytes_ = 0;
+  RONDO_TRY(free_memory(c, std::exchange(data_, nullptr)));
   RONDO_TRY(allocate(&c, static_cast<std::size_t>(bytes), &data_));
   context_ = &c, bytes_ = bytes;
   return nullptr;

@@ -254,6 +254,56 @@ TEST(GpuTest, APersistentKernelWhoseBlocksDoNotMeetEndsInAFault) {
                  "gave up; what this GPU has computed since is not valid");
 }
 
+// Tools that watch every access make a kernel a hundred times slower.
+TEST(GpuTest, HowLongAPersistentKernelWaitsCanBeSaid) {
+  const Variable chosen("RONDO_CUDA_MODULE", RONDO_TEST_EMULATED_MODULE);
+  const Variable stuck("RONDO_EMULATED_GPU", "stuck");
+  const Variable patience("RONDO_GPU_PATIENCE", "2");
+  const GpuOrReason found = open_gpu();
+  ASSERT_NE(found.gpu, nullptr) << found.reason;
+  const SmallLayer layer(*found.gpu, lstm_of(40, cuda::Recurrence::kPersistent));
+  const cuda::Fault fault = found.gpu->entries().wait(found.gpu->context());
+  ASSERT_NE(fault, nullptr);
+  EXPECT_TRUE(std::string(fault).starts_with("a recurrent layer's kernel waited more than 2 s "))
+      << fault;
+  for (const char* wrong : {"", "0", "-1", "3s", "99999999999999999999"}) {
+    const Variable told("RONDO_GPU_PATIENCE", wrong);
+    EXPECT_EQ(open_gpu().reason,
+              std::string("GPU not used: RONDO_GPU_PATIENCE is a number of seconds from 1 to "
+                          "1000000, not '") + wrong + "'");
+  }
+}
+
+TEST(GpuTest, AProductThatTheLibraryCannotDoIsOneSentence) {
+  const Variable chosen("RONDO_CUDA_MODULE", RONDO_TEST_EMULATED_MODULE);
+  const Variable lacking("RONDO_EMULATED_GPU", "no-product");
+  const GpuOrReason found = open_gpu();
+  ASSERT_NE(found.gpu, nullptr);
+  const GpuBuffer x(*found.gpu, 64);
+  const cuda::Product product{2, 3, 4, x.raw(), 4, 0, x.raw(), 3, 0, x.f(), 3, 0,
+                              cuda::Precision::kFloat32};
+  EXPECT_STREQ(found.gpu->entries().product(found.gpu->context(), &product),
+               "cuBLASLt has no algorithm for a product of 2 rows, 3 columns, depth 4");
+}
+
+// Another line's work may still be on memory that is given back.
+TEST(GpuTest, MemoryIsGivenBackWhenNoLineWorksOnItAnyMore) {
+  const Variable chosen("RONDO_CUDA_MODULE", RONDO_TEST_EMULATED_MODULE);
+  const GpuOrReason found = open_gpu();
+  ASSERT_NE(found.gpu, nullptr);
+  const cuda::Entries& api = found.gpu->entries();
+  const GpuLines lines(*found.gpu, 2);
+  GpuBuffer to(*found.gpu, sizeof(std::int32_t));
+  {
+    GpuBuffer from(*found.gpu, sizeof(std::int32_t));
+    must(api.fill(lines.line(1), from.raw(), 0, sizeof(std::int32_t)));
+    must(api.copy(lines.line(1), to.raw(), from.raw(), sizeof(std::int32_t)));
+  }
+  std::int32_t number = 1;   // what the first line's wait finds without the second's
+  to.get(std::span<std::int32_t>(&number, 1));
+  EXPECT_EQ(number, 0);
+}
+
 // Device memory in another process: the child opens what the parent has named, and the parent's
 // later writes are seen there; a name whose process has ended is refused.
 TEST(GpuTest, NamedMemoryIsReadByAnotherProcess) {

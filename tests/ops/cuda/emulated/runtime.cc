@@ -52,7 +52,7 @@ cudaError_t cudaGetDeviceCount(int* count) {
 cudaError_t cudaSetDevice(int) { return cudaSuccess; }
 // As on an H100: 227 KiB of a processor's shared memory, one block of a large kernel on each.
 constexpr std::size_t kSharedBytes = 227 << 10;
-constexpr int kProcessors = 48;
+using emulated::kProcessors;
 
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int) {
   *p = {"emulated GPU", emulated::told("old") ? 7 : 9, 0, kProcessors};
@@ -144,7 +144,8 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
                                               cublasLtMatrixLayout_t, cublasLtMatrixLayout_t,
                                               cublasLtMatrixLayout_t, cublasLtMatrixLayout_t,
                                               cublasLtMatmulPreference_t, int,
-                                              cublasLtMatmulHeuristicResult_t*, int* count) {
+                                              cublasLtMatmulHeuristicResult_t* found, int* count) {
+  found->state = emulated::told("no-product") ? CUBLAS_STATUS_NOT_SUPPORTED : CUBLAS_STATUS_SUCCESS;
   return *count = 1, CUBLAS_STATUS_SUCCESS;
 }
 cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t operation, const void* alpha,
