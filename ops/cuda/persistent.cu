@@ -214,7 +214,8 @@ Fault connect(Layer& l, Size batch, const Depth& d, const Grid& g, PersistentLin
     RONDO_CUDA(cudaMemsetAsync(l.mail.as<void>(), 0, static_cast<std::size_t>(mail), l.c.stream));
   *link = {.mail = l.mail.as<uint4>(), .flags = l.flags.as<std::uint32_t>(),
            .stalled = l.c.top().stalled, .patience_ns = l.c.top().patience_ns,
-           .blocks = l.plan.blocks, .slabs = g.slabs, .chunks = d.chunks, .warp_chunks = d.warp_chunks,
+           .blocks = l.plan.blocks, .slabs = g.slabs, .chunks = d.chunks,
+           .warp_chunks = d.warp_chunks,
            .batch = static_cast<int>(batch), .hidden = static_cast<int>(l.spec.hidden)};
   return nullptr;
 }

@@ -120,19 +120,22 @@ TEST(GpuTest, WrongShapesAndUnknownCellsAreSentences) {
 // A layer of one step, open, packed and run forward once.
 class SmallLayer {
  public:
-  SmallLayer(Gpu& gpu, const cuda::LayerSpec& spec) : gpu_(gpu) {
+  SmallLayer(Gpu& gpu, const cuda::LayerSpec& spec) : SmallLayer(gpu, spec, gpu.context(), 3) {}
+  SmallLayer(Gpu& gpu, const cuda::LayerSpec& spec, cuda::Context* line, cuda::Size batch)
+      : gpu_(gpu) {
     const cuda::Size rows = 4 * spec.hidden;
     const GpuBuffer w_ih = zeros(rows * spec.inputs), w_hh = zeros(rows * spec.hidden);
-    const GpuBuffer b_ih = zeros(rows), b_hh = zeros(rows), x = zeros(3 * spec.inputs);
+    const GpuBuffer b_ih = zeros(rows), b_hh = zeros(rows), x = zeros(batch * spec.inputs);
     const cuda::LayerWeights weights{w_ih.f(), w_hh.f(), b_ih.f(), b_hh.f()};
-    const cuda::Sequences one{1, 3, nullptr, nullptr};
+    const cuda::Sequences one{1, batch, nullptr, nullptr};
     cuda::LayerForward forward{};
     forward.x = x.f();
-    must(api().layer_open(gpu.context(), &spec, &layer_));
+    must(api().wait(gpu.context()));   // for the zeros
+    must(api().layer_open(line, &spec, &layer_));
     must(api().layer_pack(layer_, &weights));
     must(api().activations_open(layer_, &one, &activations_));
     must(api().layer_forward(layer_, activations_, &forward));
-    (void)api().wait(gpu.context());   // what it says is the test's business, later
+    (void)api().wait(line);   // what it says is the test's business, later
   }
   ~SmallLayer() {
     api().activations_close(activations_);
@@ -284,6 +287,24 @@ TEST(GpuTest, AProductThatTheLibraryCannotDoIsOneSentence) {
                               cuda::Precision::kFloat32};
   EXPECT_STREQ(found.gpu->entries().product(found.gpu->context(), &product),
                "cuBLASLt has no algorithm for a product of 2 rows, 3 columns, depth 4");
+}
+
+// Kernels that are started without the driver's word fit beside one another: half of the device for
+// each of two lines, which all of it would not be. (The emulated device ends the program.)
+TEST(GpuTest, TheSharesOfAllLinesAreOnTheDeviceAtOnce) {
+  const Variable chosen("RONDO_CUDA_MODULE", RONDO_TEST_EMULATED_MODULE);
+  const GpuOrReason found = open_gpu();
+  ASSERT_NE(found.gpu, nullptr);
+  const GpuLines lines(*found.gpu, 2);
+  const auto both = [&](std::int32_t processors) {
+    cuda::LayerSpec spec = lstm_of(40, cuda::Recurrence::kPersistent);
+    spec.processors = processors;
+    const SmallLayer first(*found.gpu, spec, lines.line(0), 200);
+    const SmallLayer second(*found.gpu, spec, lines.line(1), 200);
+  };
+  both(lines.processors());
+  EXPECT_DEATH(both(2 * lines.processors() - 1),
+               "blocks that wait for one another on 48 processors");
 }
 
 // Another line's work may still be on memory that is given back.
