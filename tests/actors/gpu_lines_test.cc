@@ -89,6 +89,19 @@ TEST_P(GpuLinesOf, TheNumberOfLinesChangesNoBit) {
   }
 }
 
+TEST(GpuLines, StagesOfSeveralLinesExchangeTheSameBits) {
+  RunSpec spec = stack_of({CellKind::kLstm, kTanh, kTokens, 4, 12, 9, 9, true, 0.3});
+  spec.layout = {2, 2, 3};
+  const OnGpu gpu;
+  const auto step = [&](const char* count) {
+    const Variable lines("RONDO_GPU_LINES", count);
+    return one_step(spec, 1);
+  };
+  const Outcome wanted = step("1"), got = step("2");
+  EXPECT_EQ(got.loss, wanted.loss);
+  EXPECT_TRUE(same_bits(got.gradient, wanted.gradient));
+}
+
 // That the bits are the same says something only where lines that do not wait have others.
 TEST(GpuLines, LinesThatDoNotWaitForOneAnotherShow) {
   const RunSpec spec = stack_of({CellKind::kGru, kTanh, kTokens, 4, 12, 9, 9});
