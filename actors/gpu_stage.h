@@ -16,7 +16,7 @@
 // in float32; RunSpec::precision is that of products' inputs. Activations and their gradients stay
 // on the device on their way to a neighbour where that is possible (gpu_channel.h). Recurrent
 // layers run as a wavefront where that pays (ops/gpu_wavefront.h); RONDO_GPU_LINES forces the
-// number of lines, which changes no bit.
+// number of lines: no bit changes while a line's share holds its layers' persistent kernels.
 //
 // The next version is copied to pinned host memory beside the line of work: its states from the
 // last microbatch's forward pass on, its parameters and moments from the optimiser's step on.
