@@ -171,7 +171,8 @@ std::optional<double> Group::step(const Step& step, const Step* next) {
 
 Turn Group::turn_of(const Step& step) const {
   const double tokens = static_cast<double>(step.segment.steps) * spec_.batch;
-  return {incarnation_, step.number, step.segment.steps, step.fresh, 1.0 / tokens};
+  return {incarnation_, step.number,  step.segment.steps,
+          step.fresh,   1.0 / tokens, committed_step_};
 }
 
 // A version that lies in host memory is sealed at once, while this process decides over it; one on
@@ -181,13 +182,12 @@ StepEnds Group::submit(const Step& step, const Step* next) {
   StepEnds ends;
   ends.passes = std::exchange(ahead_, {});
   if (ends.passes.empty()) ends.passes = submit_passes(plan(), turn_, step.segment);
-  ends.updates = submit_updates(plan(), turn_, step.lr);
-  ends.seals.resize(parties_.size());
+  const bool behind = next != nullptr && spec_.device == Device::kGpu;
+  ends.updates = submit_updates(plan(), turn_, step.lr, !behind);
+  ends.seals = ends.updates;
   const auto seal = [&](std::size_t party) {
     ends.seals[party] = parties_[party].bound.call(&StageActor::seal, turn_);
   };
-  const bool behind = next != nullptr && spec_.device == Device::kGpu;
-  for (std::size_t party = 0; !behind && party < parties_.size(); ++party) seal(party);
   if (behind) ahead_ = submit_passes(plan(), turn_of(*next), next->segment, seal);
   else if (next != nullptr) ahead_ = submit_passes(plan(), turn_of(*next), next->segment);
   return ends;
@@ -238,7 +238,7 @@ void Group::end_sums() {
 Error Group::root_of(const StepEnds& ends, const Error& error) const {
   try {
     for (const Ref<Floats>& ref : ends.passes) static_cast<void>(context_.try_get(ref));
-    for (const Ref<void>& ref : ends.updates) static_cast<void>(context_.try_get(ref));
+    for (const Ref<Prepared>& ref : ends.updates) static_cast<void>(context_.try_get(ref));
     for (const Ref<Prepared>& ref : ends.seals) static_cast<void>(context_.try_get(ref));
   } catch (const Error& first) {
     return first;
@@ -251,7 +251,7 @@ void Group::commit() {
   committed_ = std::exchange(prepared_, {});
   committed_step_ = turn_.step;
   failures_ = 0;
-  submit_commit(plan(), turn_);
+  if (ahead_.empty()) submit_commit(plan(), turn_);   // else the next update brings the word
 }
 
 std::optional<double> Group::validate(const std::vector<Segment>& segments) {

@@ -224,9 +224,16 @@ StageActor::Floats StageActor::backward(const Turn& turn, int microbatch, View d
   return go_backward(turn, microbatch, dy);
 }
 
+void StageActor::put_in_force(std::int64_t step) {
+  strike(Phase::kSwap);
+  need(built_.step == step, step, "the update");
+  stage_->swap();
+  committed_ = step;
+  built_ = {};
+}
+
 SumOutcome StageActor::apply(const Turn& turn, double lr) {
   enter(turn, sum_ ? Phase::kAggregation : Phase::kOptimiser);
-  need(built_.step == 0, turn.step, "the commit before it");
   if (learnt_ != stage_->spec().run.layout.microbatches) {
     const std::string why = "replica " + std::to_string(stage_->spec().replica) +
                             " could not finish its backward passes";
@@ -249,10 +256,14 @@ SumOutcome StageActor::apply(const Turn& turn, double lr) {
   return {};
 }
 
-void StageActor::update(const Turn& turn, double lr) {
+Prepared StageActor::update(const Turn& turn, double lr, bool seals) {
+  check_group(turn.group);
+  if (built_.step != 0 && built_.step == turn.committed) put_in_force(turn.committed);
+  need(built_.step == 0, turn.step, "the commit before it");
   built_.sum = apply(turn, lr);
   built_.loss = loss_;
   built_.spans = std::exchange(spans_, {});
+  return seals ? seal(turn) : Prepared{};
 }
 
 Prepared StageActor::seal(const Turn& turn) {
@@ -273,11 +284,7 @@ Prepared StageActor::seal(const Turn& turn) {
 
 void StageActor::commit(const Turn& turn) {
   check_group(turn.group);
-  strike(Phase::kSwap);
-  need(built_.step == turn.step, turn.step, "the update");
-  stage_->swap();
-  committed_ = turn.step;
-  built_ = {};
+  put_in_force(turn.step);
 }
 
 StageActor::Floats StageActor::infer(const Turn& turn, int microbatch, const Feed& inputs) {

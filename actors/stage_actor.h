@@ -34,6 +34,7 @@ struct Turn {
   int steps = 0;             // time steps of the segment
   bool fresh = false;        // from zero states
   double scale = 0;          // 1 / tokens of the whole batch
+  std::int64_t committed = 0;   // of an update: the last step that was decided
 };
 
 // What a stage's part of a step ends in.
@@ -80,11 +81,13 @@ class StageActor {
   Floats learn(const Turn& turn, int microbatch, const Feed& inputs, const Feed& targets);
   Floats learn_on(const Turn& turn, int microbatch, View activations, const Feed& targets);
   Floats backward(const Turn& turn, int microbatch, View dy);
-  // Builds the next version from the gradient summed over the replicas. Every living replica is
-  // called, whatever failed before: the others wait for its sum, or for the word that it gives up.
-  void update(const Turn& turn, double lr);
-  // That version; also while the passes of the step after it are under way.
+  // Puts the version below in force, if it is not yet, and builds the next one from the gradient
+  // summed over the replicas. Every living replica is called, whatever failed before: the others
+  // wait for its sum, or for the word that it gives up. `seals`: gives what seal() gives.
+  Prepared update(const Turn& turn, double lr, bool seals);
+  // The version that was built; also while the passes of the step after it are under way.
   Prepared seal(const Turn& turn);
+  // For when no update follows.
   void commit(const Turn& turn);
 
   // --- validation ---
@@ -111,6 +114,7 @@ class StageActor {
   void strike(Phase phase);
   static void need(bool done, std::int64_t step, const char* what);
   void drop();
+  void put_in_force(std::int64_t step);
   SumOutcome apply(const Turn& turn, double lr);
   void leave_sum();
   Floats learn_from(const Turn& turn, int microbatch, const Stage::Input& input,

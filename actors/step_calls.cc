@@ -120,10 +120,11 @@ std::vector<Ref<Floats>> submit_passes(
   return passes;
 }
 
-std::vector<Ref<void>> submit_updates(const StepPlan& plan, const Turn& turn, double lr) {
-  std::vector<Ref<void>> updates;
+std::vector<Ref<Prepared>> submit_updates(const StepPlan& plan, const Turn& turn, double lr,
+                                          bool seal) {
+  std::vector<Ref<Prepared>> updates;
   for (const Party& party : plan.parties)
-    updates.push_back(party.bound.call(&StageActor::update, turn, lr));
+    updates.push_back(party.bound.call(&StageActor::update, turn, lr, seal));
   return updates;
 }
 

@@ -42,8 +42,8 @@ struct StepPlan {
 // failure only shows in what comes after, by its echo.
 struct StepEnds {
   std::vector<Ref<Floats>> passes;   // the first stages' backwards: empty values
-  std::vector<Ref<void>> updates;    // by party
-  std::vector<Ref<Prepared>> seals;  // by party
+  std::vector<Ref<Prepared>> updates;   // by party
+  std::vector<Ref<Prepared>> seals;     // by party; may be the updates
 };
 
 // The forwards and backwards. `behind_first`: called for each party when its first call has been
@@ -51,9 +51,10 @@ struct StepEnds {
 [[nodiscard]] std::vector<Ref<Floats>> submit_passes(
     const StepPlan& plan, const Turn& turn, const Segment& segment,
     const std::function<void(std::size_t party)>& behind_first = {});
-[[nodiscard]] std::vector<Ref<void>> submit_updates(const StepPlan& plan, const Turn& turn,
-                                                    double lr);
-// Puts the prepared version in force everywhere. Nobody waits for it: later calls come after it.
+[[nodiscard]] std::vector<Ref<Prepared>> submit_updates(const StepPlan& plan, const Turn& turn,
+                                                        double lr, bool seal);
+// Puts the prepared version in force everywhere, where no update follows that would. Nobody waits
+// for it: later calls come after it.
 void submit_commit(const StepPlan& plan, const Turn& turn);
 // The sums of the losses of a validation segment, by replica, then by microbatch.
 [[nodiscard]] std::vector<Ref<double>> submit_validation(const StepPlan& plan, const Turn& turn,
