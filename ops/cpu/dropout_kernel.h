@@ -182,7 +182,7 @@ void dropout_row(const DropoutRun<typename V::T>& s) {
 
 template <class V>
 void dropout(const DropoutRun<typename V::T>& s) {
-  s.stream ? dropout_row<V, true>(s) : dropout_row<V, false>(s);
+  s.stream ? dropout_row<V, V::kStreams>(s) : dropout_row<V, false>(s);
 }
 
 }  // namespace rondo::ops::RONDO_OPS_ISA
