@@ -2,6 +2,7 @@
 // device memory that other processes of the machine open.
 
 #include <cstring>
+#include <utility>
 
 #include <rondo/ops/cuda/device.h>
 #include <rondo/ops/cuda/persistent.h>
@@ -33,13 +34,27 @@ Fault allocate_host(Context* c, std::size_t bytes, void** out) {
 
 Fault release_host(Context* c, void* memory) {
   RONDO_TRY(use(*c));
-  RONDO_CUDA(cudaStreamSynchronize(c->copies));
+  if (c->copies != nullptr) RONDO_CUDA(cudaStreamSynchronize(c->copies));
   RONDO_CUDA(cudaFreeHost(memory));
   return nullptr;
 }
 
+namespace {
+
+// A line that only computes has none.
+Fault open_copies(Context& c) {
+  if (c.copies != nullptr) return nullptr;
+  for (cudaEvent_t& event : c.copied)   // of a try that failed: those that are there
+    if (event == nullptr) RONDO_CUDA(cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
+  RONDO_CUDA(cudaStreamCreateWithFlags(&c.copies, cudaStreamNonBlocking));
+  return nullptr;
+}
+
+}  // namespace
+
 Fault copy_out_later(Context* c, void* to, const void* from, std::size_t bytes) {
   RONDO_TRY(use(*c));
+  RONDO_TRY(open_copies(*c));
   RONDO_CUDA(cudaEventRecord(c->order, c->stream));
   RONDO_CUDA(cudaStreamWaitEvent(c->copies, c->order, 0));
   RONDO_CUDA(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, c->copies));
@@ -63,7 +78,7 @@ Fault wait_for_copy(Context* c, std::uint64_t number) {
 
 Fault wait_for_copies(Context* c) {
   RONDO_TRY(use(*c));
-  RONDO_CUDA(cudaStreamSynchronize(c->copies));
+  if (c->copies != nullptr) RONDO_CUDA(cudaStreamSynchronize(c->copies));
   return check_stalled(*c);
 }
 
@@ -88,8 +103,7 @@ Fault allocate_named(Context* c, std::size_t bytes, void** out, MemoryName* name
   cudaIpcMemHandle_t handle{};
   const cudaError_t error = cudaIpcGetMemHandle(&handle, *out);
   if (error != cudaSuccess) {
-    (void)cudaFree(*out);
-    *out = nullptr;
+    (void)free_memory(*c, std::exchange(*out, nullptr));
     return check(error, "cudaIpcGetMemHandle");
   }
   std::memcpy(name->bytes, &handle, sizeof handle);
