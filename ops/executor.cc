@@ -37,7 +37,7 @@ constexpr auto kStay = std::chrono::microseconds(1000);
 
 // A helper that finds itself on the caller's processor moves, no oftener than this: on a busy
 // machine the kernel may have put it there for a reason.
-constexpr auto kMoveEvery = std::chrono::milliseconds(20);
+constexpr auto kMoveEvery = std::chrono::milliseconds(200);
 
 // TBB has few threads: a helper that only waits makes room for another executor's.
 std::atomic<int> asked_for{0};
