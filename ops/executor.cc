@@ -9,6 +9,10 @@
 #include <tbb/task_arena.h>
 #include <tbb/task_group.h>
 
+#if defined(__linux__)
+#include <sched.h>
+#endif
+
 #include <rondo/ops/check.h>
 
 // ThreadSanitizer cannot see how TBB, which is not built for it, orders its tasks: this file is
@@ -31,6 +35,10 @@ using Clock = std::chrono::steady_clock;
 constexpr auto kSpin = std::chrono::microseconds(50);
 constexpr auto kStay = std::chrono::microseconds(1000);
 
+// A helper that finds itself on the caller's processor moves, no oftener than this: on a busy
+// machine the kernel may have put it there for a reason.
+constexpr auto kMoveEvery = std::chrono::milliseconds(200);
+
 // TBB has few threads: a helper that only waits makes room for another executor's.
 std::atomic<int> asked_for{0};
 
@@ -39,6 +47,31 @@ void relax() {
   __builtin_ia32_pause();
 #else
   std::this_thread::yield();
+#endif
+}
+
+// The processor that this thread runs on, or −1.
+int processor() {
+#if defined(__linux__)
+  return sched_getcpu();
+#else
+  return -1;
+#endif
+}
+
+// Makes the kernel move this thread to another of the processors that it may use. Left alone, it
+// keeps two threads that never sleep on one processor for 50 ms and more, beside an idle one.
+void leave_processor(int from) {
+#if defined(__linux__)
+  cpu_set_t all;
+  CPU_ZERO(&all);
+  if (sched_getaffinity(0, sizeof all, &all) != 0 || !CPU_ISSET(from, &all)) return;
+  cpu_set_t others = all;
+  CPU_CLR(from, &others);
+  if (CPU_COUNT(&others) == 0 || sched_setaffinity(0, sizeof others, &others) != 0) return;
+  (void)sched_setaffinity(0, sizeof all, &all);
+#else
+  (void)from;
 #endif
 }
 
@@ -73,6 +106,7 @@ struct Executor::Crew {
   std::atomic<int> helpers{0};     // that are here or on their way
   std::atomic<bool> over{false};
   std::atomic<bool> in_run{false};
+  std::atomic<int> caller_at{-1};  // the processor of whoever published the run
 
   // A part is claimed by taking one from `unclaimed`, whoever's run it now belongs to; a run does
   // not end, and so its fields do not change, before its claimed parts are finished.
@@ -89,11 +123,21 @@ struct Executor::Crew {
     return false;
   }
 
+  // A helper on the caller's processor only takes its time.
+  void keep_away(Clock::time_point& next) const {
+    const int at = caller_at.load(std::memory_order_relaxed);
+    if (at < 0 || at != processor() || Clock::now() < next) return;
+    leave_processor(at);
+    next = Clock::now() + kMoveEvery;
+  }
+
   void help() {
     asked_for.fetch_sub(1, std::memory_order_relaxed);
+    Clock::time_point next_move{};
     while (true) {
       Patience patience;
       while (!over.load(std::memory_order_relaxed)) {
+        if (unclaimed.load(std::memory_order_relaxed) > 0) keep_away(next_move);
         if (work()) {
           patience = Patience();
         } else if (asked_for.load(std::memory_order_relaxed) > 0 || !patience.wait(kStay)) {
@@ -147,6 +191,7 @@ void Executor::run_erased(int parts, void (*call)(const void*, int), const void*
   crew.body = body;
   crew.parts = parts;
   crew.finished.store(0, std::memory_order_relaxed);
+  crew.caller_at.store(processor(), std::memory_order_relaxed);
   __tsan_release(&crew);
   crew.unclaimed.store(parts);
   while (crew.helpers.load() < std::min(arena_->helpers, parts - 1)) arena_->call_helper();

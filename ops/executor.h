@@ -7,8 +7,9 @@
 // One thread means: run in place, TBB is never touched. More: the calling thread takes parts one
 // after another, and so do helpers, threads of a TBB arena. Helpers that find nothing to do wait a
 // millisecond for the next run before they leave, because waking a thread costs more than many a
-// run. A run never waits for a helper that has not begun. Bits never depend on it: an op cuts its
-// work into parts by shape, parts write disjoint rows or columns and never wait for one another.
+// run; one that the kernel has put on the caller's processor moves off it. A run never waits for a
+// helper that has not begun. Bits never depend on it: an op cuts its work into parts by shape,
+// parts write disjoint rows or columns and never wait for one another.
 // One call at a time on one Executor; a run inside a part runs in place. A part must not throw.
 
 namespace rondo::ops {

@@ -5,6 +5,8 @@
 #include <cstdlib>
 #include <new>
 
+#include <sys/mman.h>
+
 namespace rondo::ops {
 
 namespace detail {
@@ -29,20 +31,29 @@ Dim Shape::count() const {
   return n;
 }
 
-namespace {
-constexpr std::align_val_t kAlignment{64};
-}
-
 template <class T>
 void Tensor<T>::Free::operator()(T* data) const {
-  ::operator delete[](static_cast<void*>(data), kAlignment);
+  ::operator delete[](static_cast<void*>(data), std::align_val_t{alignment});
 }
+
+namespace {
+// Large tensors lie on large pages: rows of a scan or of a panel lie many small pages apart, and a
+// page that must be looked up costs as much as a line from memory.
+constexpr std::size_t kLine = 64, kLargePage = std::size_t{2} << 20;
+}  // namespace
 
 template <class T>
 Tensor<T>::Tensor(Shape shape) : shape_(shape) {
   const auto n = static_cast<std::size_t>(shape.count());
   if (n == 0) return;
-  data_.reset(static_cast<T*>(::operator new[](n * sizeof(T), kAlignment)));
+  const std::size_t bytes = n * sizeof(T);
+  data_.get_deleter().alignment = bytes >= kLargePage ? kLargePage : kLine;
+  const std::align_val_t alignment{data_.get_deleter().alignment};
+  data_.reset(static_cast<T*>(::operator new[](bytes, alignment)));
+#if defined(MADV_HUGEPAGE)   // advice: the system may have no such pages
+  if (bytes >= kLargePage)
+    (void)madvise(data_.get(), bytes / kLargePage * kLargePage, MADV_HUGEPAGE);
+#endif
   std::fill_n(data_.get(), n, T(0));
 }
 

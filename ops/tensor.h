@@ -11,7 +11,7 @@
 #include <rondo/ops/check.h>
 
 // Tensors: numbers with a shape, row-major and contiguous, at most four dimensions, aligned to 64
-// bytes.
+// bytes; from 2 MiB on they lie on large pages where the system gives them (Linux: madvise).
 //
 // A Tensor owns its memory and is copied by value; it starts as zeros. A View borrows: a pointer
 // and a shape, two words more than a span; it says nothing about lifetime, the caller does.
@@ -90,6 +90,7 @@ class Tensor {
 
  private:
   struct Free {
+    std::size_t alignment = 0;
     void operator()(T* data) const;
   };
   std::unique_ptr<T[], Free> data_;

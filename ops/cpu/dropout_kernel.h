@@ -102,8 +102,13 @@ struct PhiloxRow {
     second_high = static_cast<unsigned>(p >> 32) ^ (seed_high + kPhiloxKeyB);
     second_rest = static_cast<unsigned>(p);
   }
-  // kTogether registers side by side: a block is one long chain of products.
+  // kTogether registers side by side, as many as there is room for: a block is one long chain of
+  // products.
+#if defined(__AVX512F__)
+  static constexpr int kTogether = 4;
+#else
   static constexpr int kTogether = 2;
+#endif
   void draw(unsigned first, Draws (&to)[kTogether]) const {
     Blocks x0[kTogether], x1[kTogether], x2[kTogether], x3[kTogether];
     const Blocks none = Blocks::all(0);
@@ -182,7 +187,7 @@ void dropout_row(const DropoutRun<typename V::T>& s) {
 
 template <class V>
 void dropout(const DropoutRun<typename V::T>& s) {
-  s.stream ? dropout_row<V, true>(s) : dropout_row<V, false>(s);
+  s.stream ? dropout_row<V, V::kStreams>(s) : dropout_row<V, false>(s);
 }
 
 }  // namespace rondo::ops::RONDO_OPS_ISA

@@ -193,7 +193,7 @@ enum class Isa { kGeneric, kAvx2, kAvx512 };
 template <class T>
 [[nodiscard]] const KernelTable<T>& kernels();   // the table in use
 
-// What the three translation units provide.
+// What the translation units provide.
 void fill_generic(KernelTable<float>&);
 void fill_generic_double(KernelTable<double>&);
 void fill_avx2(KernelTable<float>&);

@@ -1,4 +1,4 @@
-// Compiled for the baseline processor: float where nothing better runs, and double.
+// Compiled for the baseline processor: float where nothing better runs.
 #define RONDO_OPS_ISA isa_generic
 #include <rondo/ops/cpu/fill_table.h>
 
@@ -6,10 +6,6 @@ namespace rondo::ops {
 
 void fill_generic(KernelTable<float>& table) {
   isa_generic::fill_table<isa_generic::Float16>(table, "generic");
-}
-
-void fill_generic_double(KernelTable<double>& table) {
-  isa_generic::fill_table<isa_generic::Double16>(table, "generic");
 }
 
 }  // namespace rondo::ops

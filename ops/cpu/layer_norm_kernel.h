@@ -72,7 +72,7 @@ template <class V, bool kStream>
 template <class V>
 void layer_norm(const NormForward<typename V::T>& s) {
   for (long row = 0; row < s.rows; ++row)
-    s.stream ? layer_norm_row<V, true>(s, row) : layer_norm_row<V, false>(s, row);
+    s.stream ? layer_norm_row<V, V::kStreams>(s, row) : layer_norm_row<V, false>(s, row);
 }
 
 // With g = dy·weight and n the normalised x: dx = inverse·(g − mean(g) − n·mean(g·n)). Two rows at
@@ -125,7 +125,7 @@ void layer_norm_back_all(const NormBackward<typename V::T>& s) {
 
 template <class V>
 void layer_norm_backward(const NormBackward<typename V::T>& s) {
-  s.stream ? layer_norm_back_all<V, true>(s) : layer_norm_back_all<V, false>(s);
+  s.stream ? layer_norm_back_all<V, V::kStreams>(s) : layer_norm_back_all<V, false>(s);
 }
 
 }  // namespace rondo::ops::RONDO_OPS_ISA

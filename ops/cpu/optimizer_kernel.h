@@ -78,7 +78,7 @@ template <template <class, bool> class Rule, class V, bool kStream>
 
 template <template <class, bool> class Rule, class V>
 void run_rule(const OptimizerRun<typename V::T>& o) {
-  o.stream ? run_rule_of<Rule, V, true>(o) : run_rule_of<Rule, V, false>(o);
+  o.stream ? run_rule_of<Rule, V, V::kStreams>(o) : run_rule_of<Rule, V, false>(o);
 }
 
 }  // namespace rondo::ops::RONDO_OPS_ISA

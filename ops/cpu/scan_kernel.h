@@ -165,13 +165,15 @@ template <class V, template <class> class Cell, bool kSummary, bool kStream>
   }
 }
 
+template <class V, template <class> class Cell, bool kSummary>
+void scan_forward_by(const ScanRun<typename V::T>& s) {
+  s.stream ? scan_forward_of<V, Cell, kSummary, V::kStreams>(s)
+           : scan_forward_of<V, Cell, kSummary, false>(s);
+}
+
 template <class V, template <class> class Cell>
 void scan_forward(const ScanRun<typename V::T>& s) {
-  if (s.product != nullptr) {
-    s.stream ? scan_forward_of<V, Cell, true, true>(s) : scan_forward_of<V, Cell, true, false>(s);
-  } else {
-    s.stream ? scan_forward_of<V, Cell, false, true>(s) : scan_forward_of<V, Cell, false, false>(s);
-  }
+  s.product != nullptr ? scan_forward_by<V, Cell, true>(s) : scan_forward_by<V, Cell, false>(s);
 }
 
 // Backwards in time, from the last step to the first: the carry before step t is a·(dy + carry).
@@ -218,14 +220,15 @@ template <class V, template <class> class Cell, bool kSummary, bool kStream>
   }
 }
 
+template <class V, template <class> class Cell, bool kSummary>
+void scan_backward_by(const ScanRun<typename V::T>& s) {
+  s.stream ? scan_backward_of<V, Cell, kSummary, V::kStreams>(s)
+           : scan_backward_of<V, Cell, kSummary, false>(s);
+}
+
 template <class V, template <class> class Cell>
 void scan_backward(const ScanRun<typename V::T>& s) {
-  if (s.product != nullptr) {
-    s.stream ? scan_backward_of<V, Cell, true, true>(s) : scan_backward_of<V, Cell, true, false>(s);
-  } else {
-    s.stream ? scan_backward_of<V, Cell, false, true>(s)
-             : scan_backward_of<V, Cell, false, false>(s);
-  }
+  s.product != nullptr ? scan_backward_by<V, Cell, true>(s) : scan_backward_by<V, Cell, false>(s);
 }
 
 template <class V, template <class> class Cell>

@@ -29,6 +29,7 @@ inline float bits_shifted(float t) {
 template <class Real>
 struct ArrayVec {
   using T = Real;
+  static constexpr bool kStreams = false;   // no way past the caches
   T a[kLanes];
   static ArrayVec all(T x) { return map([x](int) { return x; }); }
   static ArrayVec load(const T* p) { return map([p](int i) { return p[i]; }); }
@@ -85,6 +86,7 @@ struct ArrayVec {
 #if defined(__AVX512F__)
 struct Float16 {
   using T = float;
+  static constexpr bool kStreams = true;
   __m512 v;
   static Float16 all(float x) { return {_mm512_set1_ps(x)}; }
   static Float16 load(const float* p) { return {_mm512_loadu_ps(p)}; }
@@ -117,6 +119,7 @@ struct Float16 {
 #elif defined(__AVX2__) && defined(__FMA__)
 struct Float16 {
   using T = float;
+  static constexpr bool kStreams = true;
   __m256 lo, hi;
   static Float16 all(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
   static Float16 load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }

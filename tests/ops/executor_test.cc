@@ -4,8 +4,13 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <thread>
 #include <vector>
+
+#if defined(__linux__)
+#include <sched.h>
+#endif
 
 namespace rondo::ops {
 namespace {
@@ -85,6 +90,47 @@ TEST(ExecutorTest, ThreadsUseTheirOwnExecutorsAtOnce) {
   for (std::thread& user : users) user.join();
   for (const auto& count : calls) EXPECT_EQ(count, 8000);
 }
+
+#if defined(__linux__)
+using Clock = std::chrono::steady_clock;
+
+// Waits for what another thread does, for a while: it may never have begun.
+template <class Condition>
+void spin_until(const Condition& condition) {
+  const auto end = Clock::now() + std::chrono::milliseconds(500);
+  while (!condition() && Clock::now() < end) std::this_thread::yield();
+}
+
+TEST(ExecutorTest, HelperLeavesTheCallersProcessor) {
+  cpu_set_t all, one;
+  ASSERT_EQ(sched_getaffinity(0, sizeof all, &all), 0);
+  if (CPU_COUNT(&all) < 2) GTEST_SKIP() << "one processor only";
+  const int home = sched_getcpu();
+  CPU_ZERO(&one);
+  CPU_SET(home, &one);
+  const Executor executor(2);
+  const auto caller = std::this_thread::get_id();
+  ASSERT_EQ(sched_setaffinity(0, sizeof one, &one), 0);
+  int helped = 0, away = 0;
+  for (int round = 0; round < 5; ++round) {
+    std::atomic<int> begun{0};
+    executor.run(2, [&](int) {   // each thread gets one of the two
+      ++begun;
+      spin_until([&] { return begun == 2; });
+      if (std::this_thread::get_id() == caller) return;
+      ++helped;
+      if (sched_getcpu() != home) ++away;
+      const auto end = Clock::now() + std::chrono::milliseconds(220);   // helpers move seldom
+      spin_until([&] { return Clock::now() > end; });
+      sched_setaffinity(0, sizeof one, &one);   // to where the caller is, free to go again
+      sched_setaffinity(0, sizeof all, &all);
+    });
+  }
+  sched_setaffinity(0, sizeof all, &all);
+  EXPECT_GE(helped, 1);
+  EXPECT_GE(away * 2, helped) << "of " << helped << " parts";
+}
+#endif
 
 }  // namespace
 }  // namespace rondo::ops
