@@ -1,11 +1,15 @@
 // The runtime's other calls and the products.
 
+#include <algorithm>
 #include <cstdint>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
 
 #include "cublasLt.h"
 #include "cuda_bf16.h"
 #include "cuda_runtime.h"
+#include "streams.h"
 
 struct EmulatedLt {};
 struct EmulatedPreference {};
@@ -24,6 +28,13 @@ float value(const EmulatedLayout& m, const void* base, std::int64_t row, std::in
   if (m.type == CUDA_R_32F) return static_cast<const float*>(base)[at];
   return __bfloat162float(static_cast<const __nv_bfloat16*>(base)[at]);
 }
+
+thread_local int t_device = 0;
+
+int devices() {
+  const char* text = std::getenv("RONDO_EMULATED_GPUS");
+  return text == nullptr ? 1 : std::max(1, std::atoi(text));
+}
 }  // namespace
 
 const char* cudaGetErrorString(cudaError_t error) {
@@ -32,10 +43,20 @@ const char* cudaGetErrorString(cudaError_t error) {
 const char* cudaGetErrorName(cudaError_t) { return "emulated"; }
 cudaError_t cudaGetLastError() { return cudaSuccess; }
 cudaError_t cudaGetDeviceCount(int* count) {
-  *count = emulated::told("none") ? 0 : 1;
+  *count = emulated::told("none") ? 0 : devices();
   return *count == 0 ? cudaErrorNoDevice : cudaSuccess;
 }
-cudaError_t cudaSetDevice(int) { return cudaSuccess; }
+cudaError_t cudaSetDevice(int device) {
+  if (device < 0 || device >= devices()) return cudaErrorInvalidValue;
+  t_device = device;
+  return cudaSuccess;
+}
+cudaError_t cudaDeviceGetPCIBusId(char* text, int bytes, int device) {
+  const int written =
+      std::snprintf(text, static_cast<std::size_t>(bytes), "0000:%02X:00.0", device);
+  return written < bytes ? cudaSuccess : cudaErrorInvalidValue;
+}
+int rondo_emulated_device() { return t_device; }
 // As on an H100: 227 KiB of a processor's shared memory, one block of a large kernel on each.
 constexpr std::size_t kSharedBytes = 227 << 10;
 constexpr int kProcessors = 48;
