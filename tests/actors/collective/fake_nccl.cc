@@ -72,6 +72,7 @@ class Stream {
 
 std::atomic<std::uint64_t> g_next_id{1};
 std::atomic<int> g_communicators{0};
+std::atomic<int> g_hanging{0};
 
 struct Fault {
   std::string what;
@@ -174,6 +175,12 @@ struct GroupCall {
 thread_local int t_depth = 0;
 thread_local GroupCall t_group;
 
+void hang(Comm& comm) {
+  ++g_hanging;
+  comm.group.wait_for_end();
+  --g_hanging;
+}
+
 // In line on the stream, with the fault that belongs here.
 void put(Comm* comm, void* stream, std::function<void()> work) {
   const int call = ++comm->calls;
@@ -181,7 +188,7 @@ void put(Comm* comm, void* stream, std::function<void()> work) {
   comm->looks = kLooksInProgress;
   ++comm->at_work;
   put_in_line(comm->streams, stream, [comm, call, work = std::move(work)] {
-    if (comm->fault.call == call && comm->strikes("hang")) comm->group.wait_for_end();
+    if (comm->fault.call == call && comm->strikes("hang")) hang(*comm);
     else if (comm->fault.call == call && comm->strikes("error")) comm->error = kRemoteError;
     else if (!comm->group.is_ended()) work();
     --comm->at_work;
@@ -343,6 +350,7 @@ void rondo_fake_stream_put(void* stream, void (*work)(void*), void* argument) {
   static_cast<Stream*>(stream)->put([=] { work(argument); });
 }
 int rondo_fake_stream_idle(void* stream) { return static_cast<Stream*>(stream)->is_idle() ? 1 : 0; }
+int rondo_fake_hanging() { return g_hanging; }
 int rondo_fake_communicators() { return g_communicators; }
 
 }  // extern "C"

@@ -18,5 +18,6 @@ void* rondo_fake_stream_open();
 void rondo_fake_stream_close(void* stream);
 void rondo_fake_stream_put(void* stream, void (*work)(void*), void* argument);
 int rondo_fake_stream_idle(void* stream);
+int rondo_fake_hanging();         // calls that an injected hang holds now
 int rondo_fake_communicators();   // that have been made and not ended
 }

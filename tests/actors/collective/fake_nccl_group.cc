@@ -131,7 +131,8 @@ void FakeGroup::reach(int rank) {
   const int bytes = set_up_address(address, id_, rank);
   const int socket = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   const Hello hello{rank_, device_};
-  if (::connect(socket, reinterpret_cast<sockaddr*>(&address), static_cast<socklen_t>(bytes)) != 0 ||
+  if (::connect(socket, reinterpret_cast<sockaddr*>(&address),
+                static_cast<socklen_t>(bytes)) != 0 ||
       !write_all(socket, &hello, sizeof hello)) {
     ::close(socket);
     return;
