@@ -42,7 +42,7 @@ CpuStage::CpuStage(const StageSpec& spec, const ops::Executor& executor)
     : Stage(spec),
       executor_(executor),
       current_(std::make_unique<StageSnapshot>(first_version(spec))),
-      spare_(std::make_unique<StageSnapshot>(*current_)) {
+      next_(std::make_unique<StageSnapshot>(*current_)) {
   const ModelSpec& model = spec.run.model;
   for (int layer = layers().first; layer < layers().last; ++layer) {
     const ops::RecurrentSpec shape = has_min_cells(model) ? ops::RecurrentSpec{}
@@ -54,6 +54,7 @@ CpuStage::CpuStage(const StageSpec& spec, const ops::Executor& executor)
     head_ = std::make_unique<ops::LinearLayer<float>>(output_width(model), model.outputs,
                                                       executor);
   slots_.resize(slot_count() * 2);
+  states_.resize(state_count());
   infer_states_.resize(state_count());
   send_gradient({});
   clipped_.resize(parameter_count());
@@ -68,14 +69,15 @@ ops::LinearParams<float> CpuStage::head_params(float* base) const {
 }
 
 void CpuStage::pack() {
-  if (packed_) return;
-  float* base = current_->parameters.data();
-  for (const auto& layer : recurrent_) layer->pack(base);
+  StageSnapshot& version = base();
+  if (packed_ == &version) return;
+  float* weights = version.parameters.data();
+  for (const auto& layer : recurrent_) layer->pack(weights);
   if (head_) {
-    const ops::LinearParams<float> params = head_params(base);
+    const ops::LinearParams<float> params = head_params(weights);
     head_->pack({params.weight, params.bias});
   }
-  packed_ = true;
+  packed_ = &version;
 }
 
 // Where microbatches are not all of a size, the smaller ones have slots of their own, so that none
@@ -140,7 +142,7 @@ Draw CpuStage::draw(int microbatch) const {
 void CpuStage::embed(Slot& slot) {
   const TensorSpec& table = *embedding_tensor();
   ops::embedding_forward<float>(
-      executor_, {current_->parameters.data() + table.offset, {table.rows, table.cols}},
+      executor_, {base().parameters.data() + table.offset, {table.rows, table.cols}},
       {slot.ids.data(), {slot.shape.steps * slot.shape.batch}}, slot.embedded);
 }
 
@@ -191,6 +193,13 @@ void CpuStage::begin(bool fresh, std::uint64_t number) {
   step_ = number;
   gradient_written_ = false;
   applied_ = false;
+  ahead_ = false;
+}
+
+void CpuStage::go_on(bool fresh, std::uint64_t number) {
+  RONDO_CHECK(applied_ && !ahead_);
+  begin(fresh, number);
+  applied_ = ahead_ = true;
 }
 
 std::span<const float> CpuStage::forward(int microbatch, int steps, const Input& input) {
@@ -198,7 +207,7 @@ std::span<const float> CpuStage::forward(int microbatch, int steps, const Input&
   Slot& at = slot(microbatch, steps);
   take_input(at, input);
   const Draw mine = draw(microbatch);
-  run_layers(microbatch, at, fresh_ ? nullptr : &current_->states, spare_->states, &mine);
+  run_layers(microbatch, at, fresh_ ? nullptr : &base().states, states_, &mine);
   return is_last() ? std::span<const float>{} : at.layers.back().output().span();
 }
 
@@ -266,6 +275,7 @@ void CpuStage::send_gradient(GradientSink sink) {
 }
 
 void CpuStage::apply(std::span<const float> gradient_sum, double lr, std::uint64_t number) {
+  RONDO_CHECK(!applied_);
   if (gradient_sum.empty()) gradient_sum = gradient();
   RONDO_CHECK_EQ(gradient_sum.size(), parameter_count());
   View<const float> gradient = flat(gradient_sum);
@@ -285,21 +295,23 @@ void CpuStage::apply(std::span<const float> gradient_sum, double lr, std::uint64
   ops::optimizer_step<float>(
       executor_, options,
       {flat(std::as_const(current_->parameters)), gradient, moment(current_->moments, 0),
-       moment(current_->moments, 1), flat(spare_->parameters), moment(spare_->moments, 0),
-       moment(spare_->moments, 1)});
+       moment(current_->moments, 1), flat(next_->parameters), moment(next_->moments, 0),
+       moment(next_->moments, 1)});
+  std::swap(next_->states, states_);
+  if (packed_ == next_.get()) packed_ = nullptr;
   applied_ = true;
 }
 
 StageView CpuStage::prepared() {
   RONDO_CHECK(applied_);
-  return spare_->view();
+  return next_->view();
 }
 
 void CpuStage::swap() {
   RONDO_CHECK(applied_);
-  std::swap(current_, spare_);
+  std::swap(current_, next_);
   applied_ = false;
-  packed_ = false;
+  ahead_ = false;
 }
 
 StageView CpuStage::current() { return current_->view(); }
@@ -307,19 +319,19 @@ StageView CpuStage::current() { return current_->view(); }
 void CpuStage::restore(const StageView& version) {
   RONDO_CHECK(fits(version));
   *current_ = version.copy();
-  packed_ = false;
+  packed_ = nullptr;
   begin(false, 0);
 }
 
 std::span<const float> CpuStage::infer(int microbatch, int steps, const Input& input, bool fresh) {
+  RONDO_CHECK(!applied_);
   check_input(input, microbatch, steps);
   Slot& at = slot(microbatch, steps);
   take_input(at, input);
-  // between steps the spare states are scratch
-  run_layers(microbatch, at, fresh ? nullptr : &infer_states_, spare_->states, nullptr);
+  run_layers(microbatch, at, fresh ? nullptr : &infer_states_, states_, nullptr);
   const auto first = static_cast<std::ptrdiff_t>(state_begin(microbatch));
   const auto last = static_cast<std::ptrdiff_t>(state_begin(microbatch + 1));
-  std::copy(spare_->states.begin() + first, spare_->states.begin() + last,
+  std::copy(states_.begin() + first, states_.begin() + last,
             infer_states_.begin() + first);
   return is_last() ? std::as_const(at.logits).view().span() : at.layers.back().output().span();
 }

@@ -23,6 +23,7 @@ class CpuStage final : public Stage {
   ~CpuStage() override;
 
   void begin(bool fresh, std::uint64_t number) override;
+  void go_on(bool fresh, std::uint64_t number) override;
   std::span<const float> forward(int microbatch, int steps, const Input& input) override;
   double loss(int microbatch, const Feed& targets, double scale) override;
   std::span<const float> backward(int microbatch, std::span<const float> dy) override;
@@ -42,6 +43,8 @@ class CpuStage final : public Stage {
 
   std::unique_ptr<Slot>& place(int microbatch);
   Slot& slot(int microbatch, int steps);
+  // What the passes read.
+  [[nodiscard]] StageSnapshot& base() const { return ahead_ ? *next_ : *current_; }
   void pack();
   ops::RecurrentState<float> state_at(std::vector<float>& states, int microbatch, int layer) const;
   void take_input(Slot& slot, const Input& input) const;
@@ -59,7 +62,8 @@ class CpuStage final : public Stage {
   std::unique_ptr<ops::LinearLayer<float>> head_;
   std::vector<std::unique_ptr<Slot>> slots_;
   std::unique_ptr<StageSnapshot> current_;
-  std::unique_ptr<StageSnapshot> spare_;
+  std::unique_ptr<StageSnapshot> next_;   // of use once it is built
+  std::vector<float> states_;             // that the passes leave; the next version's, in time
   std::vector<float> infer_states_;
   std::vector<float> gradient_;   // where nobody else gives memory for it
   GradientSink sink_;
@@ -68,8 +72,9 @@ class CpuStage final : public Stage {
   std::uint64_t step_ = 0;                 // number of the step under way
   bool fresh_ = true;
   bool gradient_written_ = false;
-  bool packed_ = false;
-  bool applied_ = false;
+  const StageSnapshot* packed_ = nullptr;   // whose weights the layers hold
+  bool applied_ = false;                    // next_ is built
+  bool ahead_ = false;                      // the step under way began on next_
 };
 
 }  // namespace rondo::actors

@@ -49,12 +49,46 @@ struct GpuStage::Slot {
   }
 };
 
-// `host`: parameters, moments, states.
-struct GpuStage::Version {
-  GpuBuffer parameters, moments, states;
+namespace {
+
+// A copy to host memory that runs beside the line of work.
+class LateCopy {
+ public:
+  // Behind the copies that were put in line so far.
+  void began(const ops::Gpu& gpu) {
+    must(gpu.entries().copies_begun(gpu.context(), &number_));
+    is_there_ = in_flight_ = true;
+  }
+  [[nodiscard]] bool is_there() const { return is_there_; }   // or on its way
+  void wait(const ops::Gpu& gpu) {
+    if (std::exchange(in_flight_, false))
+      must(gpu.entries().wait_for_copy(gpu.context(), number_));
+  }
+  // Before its source is written anew: what copies it goes first.
+  void settle(const ops::Gpu& gpu) {
+    if (std::exchange(in_flight_, false)) must(gpu.entries().after_copies(gpu.context()));
+    is_there_ = false;
+  }
+
+ private:
+  std::uint64_t number_ = 0;
+  bool is_there_ = false, in_flight_ = false;
+};
+
+}  // namespace
+
+struct GpuStage::States {
+  GpuBuffer device;
   GpuHostBuffer host;
-  bool states_copied = false, weights_copied = false;   // or being copied
-  bool in_flight = false;                               // a copy that nobody has waited for
+  LateCopy copy;
+};
+
+// `host`: parameters, then moments.
+struct GpuStage::Version {
+  GpuBuffer parameters, moments;
+  GpuHostBuffer host;
+  LateCopy copy;
+  std::unique_ptr<States> states = std::make_unique<States>();
 };
 
 GpuBuffer GpuStage::floats(std::size_t count) const {
@@ -74,10 +108,12 @@ GpuStage::GpuStage(const StageSpec& spec)
     recurrent_.push_back(
         std::make_unique<GpuLayer>(model, layer, shape, layer_tensors(layer), *gpu_));
   }
-  for (auto* version : {&current_, &spare_}) {
+  for (auto* version : {&current_, &next_}) {
     *version = std::make_unique<Version>();
     make(**version);
   }
+  states_ = std::make_unique<States>();
+  make(*states_);
   slots_.resize(2 * slot_count());
   // An activation's buffer is free again when its gradient has come; a gradient's when the stage
   // below, which may be one microbatch further, has sent the activations after it.
@@ -107,8 +143,13 @@ std::unique_ptr<GpuChannel> GpuStage::channel_to(int stage, std::size_t buffers)
 void GpuStage::make(Version& version) const {
   version.parameters = floats(parameter_count());
   version.moments = floats(moment_count());
-  version.states = floats(state_count());
-  version.host = {*gpu_, (parameter_count() + moment_count() + state_count()) * sizeof(float)};
+  version.host = {*gpu_, (parameter_count() + moment_count()) * sizeof(float)};
+  make(*version.states);
+}
+
+void GpuStage::make(States& states) const {
+  states.device = floats(state_count());
+  states.host = {*gpu_, state_count() * sizeof(float)};
 }
 
 // Smaller microbatches have slots of their own: see CpuStage::place.
@@ -146,9 +187,10 @@ GpuStage::Slot& GpuStage::slot(int microbatch, int steps) {
 }
 
 void GpuStage::pack() {
-  if (packed_) return;
-  for (const auto& layer : recurrent_) layer->pack(current_->parameters.f());
-  packed_ = true;
+  const Version& version = base();
+  if (packed_ == &version) return;
+  for (const auto& layer : recurrent_) layer->pack(version.parameters.f());
+  packed_ = &version;
 }
 
 void GpuStage::take_input(Slot& slot, const Input& input) {
@@ -177,7 +219,7 @@ Draw GpuStage::draw(int microbatch) const {
 void GpuStage::embed(Slot& slot) {
   const TensorSpec& table = *embedding_tensor();
   const ops::cuda::Embedding gather{table.rows, table.cols, slot.rows(), slot.ids.i(),
-                                    current_->parameters.f() + table.offset, slot.embedded.f(),
+                                    base().parameters.f() + table.offset, slot.embedded.f(),
                                     0};
   must(api().embedding(context(), &gather));
 }
@@ -195,31 +237,38 @@ void GpuStage::run_layers(int microbatch, Slot& slot, const GpuBuffer* from, Gpu
   }
   if (!is_last()) return;
   const TensorSpec* head = head_tensors();
-  const float* base = current_->parameters.f();
+  const float* weights = base().parameters.f();
   const Size depth = static_cast<Size>(width()), outputs = spec().run.model.outputs;
   const ops::cuda::Product product{
       .rows = slot.rows(), .columns = outputs, .depth = depth,
       .a = slot.layers.back().output(), .a_stride = depth, .a_transposed = 0,
-      .b = base + head[0].offset, .b_stride = depth, .b_transposed = 1,
+      .b = weights + head[0].offset, .b_stride = depth, .b_transposed = 1,
       .c = slot.logits.f(), .c_stride = outputs, .add = 0, .precision = Precision::kFloat32};
   must(api().product(context(), &product));
-  must(api().add_bias(context(), slot.logits.f(), base + head[1].offset, slot.rows(), outputs));
+  must(api().add_bias(context(), slot.logits.f(), weights + head[1].offset, slot.rows(), outputs));
 }
 
 void GpuStage::begin(bool fresh, std::uint64_t number) {
-  settle(*spare_);   // of a step that was thrown away
+  states_->copy.settle(*gpu_);
   fresh_ = fresh;
   step_ = number;
   gradient_written_ = false;
   applied_ = false;
+  ahead_ = false;
+}
+
+void GpuStage::go_on(bool fresh, std::uint64_t number) {
+  RONDO_CHECK(applied_ && !ahead_);
+  begin(fresh, number);
+  applied_ = ahead_ = true;
 }
 
 std::span<const float> GpuStage::forward(int microbatch, int steps, const Input& input) {
   Slot& at = slot(microbatch, steps);
   take_input(at, input);
   const Draw mine = draw(microbatch);
-  run_layers(microbatch, at, fresh_ ? nullptr : &current_->states, spare_->states, &mine);
-  if (is_last_microbatch(microbatch)) copy_states(*spare_);
+  run_layers(microbatch, at, fresh_ ? nullptr : &base().states->device, states_->device, &mine);
+  if (is_last_microbatch(microbatch)) copy(*states_);
   if (is_last()) return {};
   return above_->send(at.layers.back().output(), at.count(width()));
 }
@@ -266,7 +315,7 @@ const float* GpuStage::head_backward(Slot& slot, bool add) {
   const ops::cuda::Product below{
       .rows = slot.rows(), .columns = depth, .depth = outputs,
       .a = slot.logits.f(), .a_stride = outputs, .a_transposed = 0,
-      .b = current_->parameters.f() + head[0].offset, .b_stride = depth, .b_transposed = 0,
+      .b = base().parameters.f() + head[0].offset, .b_stride = depth, .b_transposed = 0,
       .c = slot.dy.f(), .c_stride = depth, .add = 0, .precision = Precision::kFloat32};
   must(api().product(context(), &below));
   return slot.dy.f();
@@ -326,6 +375,7 @@ void GpuStage::send_gradient(GradientSink sink) {
 }
 
 void GpuStage::apply(std::span<const float> gradient_sum, double lr, std::uint64_t number) {
+  RONDO_CHECK(!applied_);
   const auto count = static_cast<Size>(parameter_count());
   const float* gradient = gradient_.summed(gradient_sum);
   if (spec().run.clip > 0) {
@@ -346,20 +396,23 @@ void GpuStage::apply(std::span<const float> gradient_sum, double lr, std::uint64
   step.gradient = gradient;
   step.moment1 = moment(current_->moments, 0);
   step.moment2 = moment(current_->moments, 1);
-  step.new_weight = spare_->parameters.f();
-  step.new_moment1 = moment(spare_->moments, 0);
-  step.new_moment2 = moment(spare_->moments, 1);
+  step.new_weight = next_->parameters.f();
+  step.new_moment1 = moment(next_->moments, 0);
+  step.new_moment2 = moment(next_->moments, 1);
+  next_->copy.settle(*gpu_);
   must(api().optimizer_step(context(), &step));
-  copy_weights(*spare_);
+  copy_weights(*next_);
+  std::swap(next_->states, states_);
+  if (packed_ == next_.get()) packed_ = nullptr;
   applied_ = true;
 }
 
 // --- versions ---
 
-void GpuStage::copy_states(Version& version) {
-  float* to = version.host.f() + parameter_count() + moment_count();
-  must(api().copy_out_later(context(), to, version.states.raw(), version.states.bytes()));
-  version.states_copied = version.in_flight = true;
+void GpuStage::copy(States& states) {
+  must(api().copy_out_later(context(), states.host.f(), states.device.raw(),
+                            states.device.bytes()));
+  states.copy.began(*gpu_);
 }
 
 void GpuStage::copy_weights(Version& version) {
@@ -368,47 +421,43 @@ void GpuStage::copy_weights(Version& version) {
   if (moment_count() > 0)
     must(api().copy_out_later(context(), to + parameter_count(), version.moments.raw(),
                               version.moments.bytes()));
-  version.weights_copied = version.in_flight = true;
-}
-
-// Before a version is written anew: what copies it goes first.
-void GpuStage::settle(Version& version) {
-  if (std::exchange(version.in_flight, false)) must(api().after_copies(context()));
-  version.states_copied = version.weights_copied = false;
+  version.copy.began(*gpu_);
 }
 
 StageView GpuStage::view_of(Version& version) {
-  if (!version.weights_copied) copy_weights(version);
-  if (!version.states_copied) copy_states(version);
-  if (version.in_flight) must(api().wait_for_copies(context()));
-  version.in_flight = false;
-  const float* host = version.host.f();
-  return {{host, parameter_count()},
-          {host + parameter_count(), moment_count()},
-          {host + parameter_count() + moment_count(), state_count()}};
+  States& states = *version.states;
+  if (!version.copy.is_there()) copy_weights(version);
+  if (!states.copy.is_there()) copy(states);
+  version.copy.wait(*gpu_);
+  states.copy.wait(*gpu_);
+  const float* weights = version.host.f();
+  return {{weights, parameter_count()},
+          {weights + parameter_count(), moment_count()},
+          {states.host.f(), state_count()}};
 }
 
 StageView GpuStage::prepared() {
   RONDO_CHECK(applied_);
-  return view_of(*spare_);
+  return view_of(*next_);
 }
 
 void GpuStage::swap() {
   RONDO_CHECK(applied_);
-  std::swap(current_, spare_);
+  std::swap(current_, next_);
   applied_ = false;
-  packed_ = false;
+  ahead_ = false;
 }
 
 StageView GpuStage::current() { return view_of(*current_); }
 
 void GpuStage::restore(const StageView& version) {
   RONDO_CHECK(fits(version));
-  settle(*current_);
+  current_->copy.settle(*gpu_);
+  current_->states->copy.settle(*gpu_);
   current_->parameters.set(version.parameters);
   current_->moments.set(version.moments);
-  current_->states.set(version.states);
-  packed_ = false;
+  current_->states->device.set(version.states);
+  packed_ = nullptr;
   begin(false, 0);
 }
 
@@ -434,13 +483,14 @@ std::span<const float> GpuStage::outputs(Slot& slot) {
 }
 
 std::span<const float> GpuStage::infer(int microbatch, int steps, const Input& input, bool fresh) {
+  RONDO_CHECK(!applied_);
   Slot& at = slot(microbatch, steps);
   take_input(at, input);
-  settle(*spare_);   // between steps its states are scratch
-  run_layers(microbatch, at, fresh ? nullptr : &infer_states_, spare_->states, nullptr);
+  states_->copy.settle(*gpu_);   // between steps they are scratch
+  run_layers(microbatch, at, fresh ? nullptr : &infer_states_, states_->device, nullptr);
   const std::size_t first = state_begin(microbatch);
   const std::size_t bytes = (state_begin(microbatch + 1) - first) * sizeof(float);
-  must(api().copy(context(), infer_states_.f() + first, spare_->states.f() + first, bytes));
+  must(api().copy(context(), infer_states_.f() + first, states_->device.f() + first, bytes));
   return outputs(at);
 }
 

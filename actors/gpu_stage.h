@@ -18,8 +18,9 @@
 //
 // The next version is copied to pinned host memory beside the line of work: its states from the
 // last microbatch's forward pass on, its parameters and moments from the optimiser's step on.
-// prepared() and current() wait for the copy; the passes of the next step do not. A gradient that
-// others wait for goes to them part by part while the backward pass goes on (gpu_gradient.h).
+// prepared() and current() wait for these copies and for nothing else: the passes of the next step
+// go on meanwhile. A gradient that others wait for goes to them part by part while the backward
+// pass goes on (gpu_gradient.h).
 // The same run on the same GPU and library builds (Gpu::numeric_profile) gives the same bits; they
 // differ from the CPU's by rounding. Where a machine has several GPUs the replicas of a stage take
 // turns, then the stages.
@@ -33,6 +34,7 @@ class GpuStage final : public Stage {
   ~GpuStage() override;
 
   void begin(bool fresh, std::uint64_t number) override;
+  void go_on(bool fresh, std::uint64_t number) override;
   std::span<const float> forward(int microbatch, int steps, const Input& input) override;
   double loss(int microbatch, const Feed& targets, double scale) override;
   std::span<const float> backward(int microbatch, std::span<const float> dy) override;
@@ -52,6 +54,7 @@ class GpuStage final : public Stage {
 
  private:
   struct Slot;      // what a microbatch in flight keeps between forward and backward
+  struct States;    // and their copy in host memory
   struct Version;   // all that a step changes, and its copy in host memory
 
   std::unique_ptr<Slot>& place(int microbatch);
@@ -72,10 +75,12 @@ class GpuStage final : public Stage {
   }
   double loss_of(Slot& slot, const Feed& targets, double scale);
   void make(Version& version) const;
-  void copy_states(Version& version);
+  void make(States& states) const;
+  void copy(States& states);
   void copy_weights(Version& version);
-  void settle(Version& version);
   StageView view_of(Version& version);
+  // What the passes read.
+  [[nodiscard]] Version& base() const { return ahead_ ? *next_ : *current_; }
 
   [[nodiscard]] const ops::cuda::Entries& api() const { return gpu_->entries(); }
   [[nodiscard]] ops::cuda::Context* context() const { return gpu_->context(); }
@@ -87,7 +92,8 @@ class GpuStage final : public Stage {
   std::vector<std::unique_ptr<Slot>> slots_;
   std::unique_ptr<GpuChannel> below_, above_;   // to the stages beside this one
   std::unique_ptr<Version> current_;
-  std::unique_ptr<Version> spare_;
+  std::unique_ptr<Version> next_;     // of use once it is built
+  std::unique_ptr<States> states_;    // that the passes leave; the next version's, in time
   ops::GpuBuffer infer_states_;
   GpuGradient gradient_;
   ops::GpuBuffer clipped_;
@@ -97,8 +103,9 @@ class GpuStage final : public Stage {
   std::uint64_t step_ = 0;
   bool fresh_ = true;
   bool gradient_written_ = false;
-  bool packed_ = false;
-  bool applied_ = false;
+  const Version* packed_ = nullptr;   // whose weights the layers hold
+  bool applied_ = false;              // next_ is built
+  bool ahead_ = false;                // the step under way began on next_
 };
 
 }  // namespace rondo::actors

@@ -157,20 +157,20 @@ Buffer Group::wait_for(const CellRef& cell) {
 
 Group::Sealed Group::open(const Ref<Prepared>& ref) { return {ref, get(ref)}; }
 
-std::optional<double> Group::step(const Step& step) {
-  const double tokens = static_cast<double>(step.segment.steps) * spec_.batch;
+std::optional<double> Group::step(const Step& step, const Step* next) {
   plan_kills(step.number);
   while (true) {
-    turn_ = {incarnation_, step.number, step.segment.steps, step.fresh, 1.0 / tokens};
-    const StepEnds ends = submit_step(plan(), turn_, step.segment, step.lr);
+    const StepEnds ends = submit(step, next);
     try {
       try {
-        const Watch watch(watched_, ends.updates);
+        const Watch watch(watched_, ends.seals);
         return await(ends);
       } catch (const Error& error) {
         const Watch given_up(ended_, ends.updates);
         end_sums();
-        if (!recover(root_of(ends, error))) return std::nullopt;
+        const bool goes_on = recover(root_of(ends, error));
+        ahead_ = {};
+        if (!goes_on) return std::nullopt;
       }
     } catch (const Stopped&) {
       return std::nullopt;
@@ -178,11 +178,35 @@ std::optional<double> Group::step(const Step& step) {
   }
 }
 
+Turn Group::turn_of(const Step& step) const {
+  const double tokens = static_cast<double>(step.segment.steps) * spec_.batch;
+  return {incarnation_, step.number, step.segment.steps, step.fresh, 1.0 / tokens};
+}
+
+// A version that lies in host memory is sealed at once, while this process decides over it; one on
+// a GPU when the first pass of the next step is under way there, beside which it is copied.
+StepEnds Group::submit(const Step& step, const Step* next) {
+  turn_ = turn_of(step);
+  StepEnds ends;
+  ends.passes = std::exchange(ahead_, {});
+  if (ends.passes.empty()) ends.passes = submit_passes(plan(), turn_, step.segment);
+  ends.updates = submit_updates(plan(), turn_, step.lr);
+  ends.seals.resize(parties_.size());
+  const auto seal = [&](std::size_t party) {
+    ends.seals[party] = parties_[party].bound.call(&StageActor::seal, turn_);
+  };
+  const bool behind = next != nullptr && spec_.device == Device::kGpu;
+  for (std::size_t party = 0; !behind && party < parties_.size(); ++party) seal(party);
+  if (behind) ahead_ = submit_passes(plan(), turn_of(*next), next->segment, seal);
+  else if (next != nullptr) ahead_ = submit_passes(plan(), turn_of(*next), next->segment);
+  return ends;
+}
+
 // Prepared: every part of the next version is sealed and readable here.
 double Group::await(const StepEnds& ends) {
   prepared_ = {};
   std::vector<SumOutcome> sums;
-  for (const Ref<Prepared>& ref : ends.updates) {
+  for (const Ref<Prepared>& ref : ends.seals) {
     prepared_.push_back(open(ref));
     sums.push_back(prepared_.back().value.sum);
   }
@@ -202,6 +226,7 @@ void Group::look_for_deaths() {
 }
 
 // Who waits in a sum for one that has died may not see it, and what is called next waits for him.
+// Beside the passes of the step ahead sums go on, too.
 void Group::end_sums() {
   if (ended_.empty()) return;
   const auto depth = static_cast<std::size_t>(spec_.layout.stages);
@@ -209,7 +234,8 @@ void Group::end_sums() {
     std::vector<bool> waits;
     for (std::size_t party = stage; party < parties_.size(); party += depth) {
       const CellState state = ended_[party]->state.load(std::memory_order_acquire);
-      waits.push_back(state == CellState::kPending);
+      waits.push_back(state == CellState::kPending ||
+                      (state == CellState::kReady && !ahead_.empty()));
     }
     if (std::find(waits.begin(), waits.end(), true) != waits.end())
       meetings_[stage].end(waits, "the step is given up");
@@ -221,7 +247,8 @@ void Group::end_sums() {
 Error Group::root_of(const StepEnds& ends, const Error& error) const {
   try {
     for (const Ref<Floats>& ref : ends.passes) static_cast<void>(context_.try_get(ref));
-    for (const Ref<Prepared>& ref : ends.updates) static_cast<void>(context_.try_get(ref));
+    for (const Ref<void>& ref : ends.updates) static_cast<void>(context_.try_get(ref));
+    for (const Ref<Prepared>& ref : ends.seals) static_cast<void>(context_.try_get(ref));
   } catch (const Error& first) {
     return first;
   }
@@ -251,6 +278,7 @@ std::optional<double> Group::validate(const std::vector<Segment>& segments) {
 }
 
 double Group::validate_once(const std::vector<Segment>& segments) {
+  RONDO_CHECK(ahead_.empty());
   std::vector<double> losses;
   std::deque<std::vector<Ref<double>>> ahead;
   const auto take = [&] {
@@ -283,19 +311,9 @@ std::vector<StageSnapshot> Group::committed() const {
   return all;
 }
 
-std::vector<std::vector<StageSpan>> Group::take_spans() {
-  std::vector<Ref<std::vector<StageSpan>>> asked;
-  for (const Party& party : parties_) asked.push_back(party.bound.call(&StageActor::take_spans));
+std::vector<std::vector<StageSpan>> Group::spans() const {
   std::vector<std::vector<StageSpan>> all;
-  for (const auto& ref : asked) {
-    all.emplace_back();
-    try {
-      all.back() = get(ref);
-    } catch (const Stopped&) {  // not worth the wait
-    } catch (const Error& error) {  // the next step will find out who died
-      if (error.code() == ErrorCode::kUnavailable) throw;
-    }
-  }
+  for (const Sealed& sealed : committed_) all.push_back(sealed.value.spans);
   return all;
 }
 

@@ -22,6 +22,9 @@
 // rolls back to the last committed step, only the failed actor is born again, takes its version
 // from the sealed snapshot, the replicas of each stage meet anew for their sums, and the step is
 // done once more, to the same bits.
+// The actors need not stand still while a version is sealed and decided: `step` may be told the
+// next one too, whose passes they begin at once on what they have built. Should the step before it
+// fail, these passes are thrown away with it.
 //
 // Snapshots outlive the workers that made them: opening them copies them to this process's node
 // and into its reach. So they survive every worker and every node, for as long as this process
@@ -61,7 +64,8 @@ class Group {
   bool start(const std::vector<StageSnapshot>& first, std::int64_t step);
   // The sum of the losses over the segment's tokens; prepared, not yet in force. Nothing when
   // `stop` was raised and the step took too long to wait for: the version in force is as it was.
-  std::optional<double> step(const Step& step);
+  // `next`: the step that will follow, without a validation between them; null: none that is known.
+  std::optional<double> step(const Step& step, const Step* next = nullptr);
   void commit();
   // The sum of the losses over all validation segments.
   std::optional<double> validate(const std::vector<Segment>& segments);
@@ -71,8 +75,8 @@ class Group {
   [[nodiscard]] bool has_version() const { return committed_.size() == parties_.size(); }
   [[nodiscard]] std::vector<StageSnapshot> committed() const;
   // Options::record: what each stage did in the step that was committed last (by replica, then by
-  // stage). Of one that has died meanwhile: nothing.
-  std::vector<std::vector<StageSpan>> take_spans();
+  // stage).
+  [[nodiscard]] std::vector<std::vector<StageSpan>> spans() const;
 
  private:
   // A party's part of a version, sealed: the object, and what this process reads of it.
@@ -106,6 +110,8 @@ class Group {
     return party % static_cast<std::size_t>(spec_.layout.stages);
   }
   void plan_kills(std::int64_t step);
+  [[nodiscard]] Turn turn_of(const Step& step) const;
+  StepEnds submit(const Step& step, const Step* next);
   double await(const StepEnds& ends);
   void look_for_deaths();
   double validate_once(const std::vector<Segment>& segments);
@@ -138,8 +144,9 @@ class Group {
   Version committed_;
   Version prepared_;
   Turn turn_;                     // of the step under way
+  std::vector<Ref<Floats>> ahead_;   // the passes of the step after it, where they have begun
   std::vector<CellRef> watched_;        // whose failure ends any wait
-  std::vector<CellRef> ended_;          // the updates, by party, of a step that is being given up
+  std::vector<CellRef> ended_;   // the updates, by party, of a step that is being given up
   std::vector<Meeting> meetings_;       // by stage; with one replica none
   std::string why_on_host_;             // as it was said last
   std::int64_t committed_step_ = 0;

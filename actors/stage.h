@@ -19,8 +19,9 @@
 //
 // Picture a bench in a workshop: `forward` and `backward` carry a microbatch over it, `apply`
 // builds the next version of everything on a second bench, `swap` makes that the version in force.
-// Until swap nothing in force has changed, so `abort` can throw a step away at any moment and the
-// same step done again gives the same bits.
+// Until swap nothing in force has changed, so `begin` can throw a step away at any moment and the
+// same step done again gives the same bits. The passes of the step after it need not wait for
+// swap: `go_on` begins them on the version that was built; only its apply waits.
 //
 // One interface, two devices: cpu_stage.h and gpu_stage.h. All spans are host memory. What goes
 // from stage to stage (what forward, backward and infer return) only the next stage can read: from
@@ -88,9 +89,13 @@ class Stage {
 
   // --- a step, in 1F1B order, microbatches ascending ---
 
-  // Throws away what an unfinished step left. `fresh`: the step starts from zero states (the start
-  // of an epoch). `number`: the step's, from 1; dropout draws by it.
+  // Throws away what an unfinished step left, and a version that was built and is not in force.
+  // `fresh`: the step starts from zero states (the start of an epoch). `number`: the step's, from
+  // 1; dropout draws by it.
   virtual void begin(bool fresh, std::uint64_t number) = 0;
+  // The same for the step after one whose version was built, on that version. Requires: apply was
+  // called, and swap was not.
+  virtual void go_on(bool fresh, std::uint64_t number) = 0;
   // Runs the layers; all but the last stage return their activations [T,n,S], valid until the next
   // call.
   virtual std::span<const float> forward(int microbatch, int steps, const Input& input) = 0;
@@ -103,9 +108,11 @@ class Stage {
   // backward, until the next step begins.
   [[nodiscard]] virtual std::span<const float> gradient() = 0;
   // Builds the next version from the gradient summed over all slices; empty: from this slice's
-  // own, or a sum on the device (GradientSink). `number`: the step's, from 1.
+  // own, or a sum on the device (GradientSink). `number`: the step's, from 1. Requires: the version
+  // that its step began on is in force.
   virtual void apply(std::span<const float> gradient_sum, double lr, std::uint64_t number) = 0;
-  // The next version, not yet in force. Requires: apply was called.
+  // The next version, not yet in force; also while the step after it is under way. Requires: apply
+  // was called.
   [[nodiscard]] virtual StageView prepared() = 0;
   virtual void swap() = 0;
 
@@ -116,8 +123,8 @@ class Stage {
   virtual void restore(const StageView& version) = 0;
   [[nodiscard]] bool fits(const StageView& version) const;
 
-  // Runs without learning, on states of its own that a `fresh` call zeroes. Activations, or at the
-  // last stage the head's outputs [T,n,outputs]; valid until the next call.
+  // Runs without learning, between steps, on states of its own that a `fresh` call zeroes.
+  // Activations, or at the last stage the head's outputs [T,n,outputs]; valid until the next call.
   virtual std::span<const float> infer(int microbatch, int steps, const Input& input,
                                        bool fresh) = 0;
   // The group begins anew: the stages beside this one may live elsewhere now.

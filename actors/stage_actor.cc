@@ -74,10 +74,15 @@ void StageActor::check_group(std::uint64_t group) const {
 void StageActor::enter(const Turn& turn, Phase phase) {
   check_group(turn.group);
   if (turn.step != step_) {
-    RONDO_CHECK_EQ(turn.step, committed_ + 1);
-    stage_->begin(turn.fresh, static_cast<std::uint64_t>(turn.step));
+    const auto number = static_cast<std::uint64_t>(turn.step);
+    if (turn.step == committed_ + 1) {
+      stage_->begin(turn.fresh, number);
+      built_ = {};
+    } else {
+      need(turn.step == built_.step + 1, turn.step, "the update before it");
+      stage_->go_on(turn.fresh, number);
+    }
     step_ = turn.step;
-    prepared_ = false;
     learnt_ = 0;
     kept_ = 0;
     spans_.clear();
@@ -87,10 +92,17 @@ void StageActor::enter(const Turn& turn, Phase phase) {
 }
 
 // A step whose calls failed on the way, because another actor died, goes no further here.
-void StageActor::need(bool done, const char* what) const {
+void StageActor::need(bool done, std::int64_t step, const char* what) {
   if (!done)
     throw Error(ErrorCode::kCancelled,
-                "step " + std::to_string(step_) + " cannot go on: " + what + " did not happen");
+                "step " + std::to_string(step) + " cannot go on: " + what + " did not happen");
+}
+
+// The step under way, and a version that is not in force.
+void StageActor::drop() {
+  stage_->begin(false, 0);
+  step_ = 0;
+  built_ = {};
 }
 
 void StageActor::restore(std::uint64_t group, std::int64_t step, const Prepared& first,
@@ -108,22 +120,20 @@ void StageActor::restore(std::uint64_t group, std::int64_t step, const Prepared&
   stage_->restore(version);
   group_ = group;
   committed_ = step;
-  step_ = 0;
-  prepared_ = false;
+  drop();
 }
 
 void StageActor::roll_back(std::uint64_t group, std::int64_t committed) {
   strike(Phase::kRollback);
   leave_sum();
   stage_->rejoin();
-  if (prepared_ && step_ == committed && committed_ + 1 == committed) {
+  if (built_.step == committed && committed_ + 1 == committed) {
     stage_->swap();
     committed_ = committed;
   }
   RONDO_CHECK_EQ(committed_, committed);
   group_ = group;
-  step_ = 0;
-  prepared_ = false;
+  drop();
 }
 
 void StageActor::leave_sum() {
@@ -155,8 +165,6 @@ SumOutcome StageActor::meet(const MeetingPlan& plan) {
 }
 
 void StageActor::record() { records_ = true; }
-
-std::vector<StageSpan> StageActor::take_spans() { return std::exchange(spans_, {}); }
 
 void StageActor::write_down(const Turn& turn, SpanKind kind, int microbatch,
                             std::int64_t began_ns) {
@@ -212,12 +220,13 @@ StageActor::Floats StageActor::learn_on(const Turn& turn, int microbatch, View a
 
 StageActor::Floats StageActor::backward(const Turn& turn, int microbatch, View dy) {
   enter(turn, Phase::kBackward);
-  need(learnt_ == microbatch, "a backward pass");
+  need(learnt_ == microbatch, step_, "a backward pass");
   return go_backward(turn, microbatch, dy);
 }
 
 SumOutcome StageActor::apply(const Turn& turn, double lr) {
   enter(turn, sum_ ? Phase::kAggregation : Phase::kOptimiser);
+  need(built_.step == 0, turn.step, "the commit before it");
   if (learnt_ != stage_->spec().run.layout.microbatches) {
     const std::string why = "replica " + std::to_string(stage_->spec().replica) +
                             " could not finish its backward passes";
@@ -236,29 +245,39 @@ SumOutcome StageActor::apply(const Turn& turn, double lr) {
     strike(Phase::kOptimiser);
   }
   stage_->apply(sum, lr, static_cast<std::uint64_t>(turn.step));
+  built_.step = turn.step;
   return {};
 }
 
-Prepared StageActor::update(const Turn& turn, double lr) {
+void StageActor::update(const Turn& turn, double lr) {
+  built_.sum = apply(turn, lr);
+  built_.loss = loss_;
+  built_.spans = std::exchange(spans_, {});
+}
+
+Prepared StageActor::seal(const Turn& turn) {
+  check_group(turn.group);
   Prepared next;
-  next.sum = apply(turn, lr);
+  next.sum = built_.sum;
   if (next.sum.end != SumEnd::kDone) return next;
-  prepared_ = true;
+  need(built_.step == turn.step, turn.step, "the update");
   strike(Phase::kPrepare);
   const StageView version = stage_->prepared();
   if (stage_->spec().replica == 0)
     next.weights = SharedFloats::lend(version.parameters, version.moments);
   next.states = SharedFloats::lend(version.states);
-  next.loss = loss_;
+  next.loss = built_.loss;
+  next.spans = std::move(built_.spans);
   return next;
 }
 
 void StageActor::commit(const Turn& turn) {
-  enter(turn, Phase::kSwap);
+  check_group(turn.group);
+  strike(Phase::kSwap);
+  need(built_.step == turn.step, turn.step, "the update");
   stage_->swap();
   committed_ = turn.step;
-  step_ = 0;
-  prepared_ = false;
+  built_ = {};
 }
 
 StageActor::Floats StageActor::infer(const Turn& turn, int microbatch, const Feed& inputs) {
@@ -300,13 +319,13 @@ void register_stage_actor(Registry& registry) {
       .method("learn_on", &StageActor::learn_on)
       .method("backward", &StageActor::backward)
       .method("update", &StageActor::update)
+      .method("seal", &StageActor::seal)
       .method("commit", &StageActor::commit)
       .method("infer", &StageActor::infer)
       .method("infer_on", &StageActor::infer_on)
       .method("judge", &StageActor::judge)
       .method("judge_on", &StageActor::judge_on)
       .method("record", &StageActor::record)
-      .method("take_spans", &StageActor::take_spans)
       .method("doom", &StageActor::doom)
       .method("profile", &StageActor::profile)
       .method("pid", &StageActor::pid)

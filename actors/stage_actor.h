@@ -20,7 +20,8 @@
 // Every call of a step carries its Turn: the group's incarnation and the step. The group's
 // incarnation is raised at every recovery; a call of an older one is refused, so that what a
 // thrown-away attempt left behind can do no harm. The first call of a new turn begins the step
-// anew.
+// anew, on the committed version or on the one that the last update built. So the passes of a step
+// may run while the step before it is still being sealed and decided; its update may not.
 //
 // One call at a time, in the caller's order (it is an actor). What a call throws arrives at the
 // trainer.
@@ -35,10 +36,11 @@ struct Turn {
   double scale = 0;          // 1 / tokens of the whole batch
 };
 
-// What a stage's update ends in.
+// What a stage's part of a step ends in.
 struct Prepared {
   SumOutcome sum;         // unless it is done, nothing was prepared
   double loss = 0;        // last stage: the sum over this slice's tokens
+  std::vector<StageSpan> spans;   // from record() on: its forwards and backwards
   SharedFloats weights;   // first replica: parameters, then moments; all replicas have the same
   SharedFloats states;
 };
@@ -78,10 +80,11 @@ class StageActor {
   Floats learn(const Turn& turn, int microbatch, const Feed& inputs, const Feed& targets);
   Floats learn_on(const Turn& turn, int microbatch, View activations, const Feed& targets);
   Floats backward(const Turn& turn, int microbatch, View dy);
-  // Builds the next version from the gradient summed over the replicas, and seals it. Every living
-  // replica is called, whatever failed before: the others wait for its sum, or for the word that it
-  // gives up.
-  Prepared update(const Turn& turn, double lr);
+  // Builds the next version from the gradient summed over the replicas. Every living replica is
+  // called, whatever failed before: the others wait for its sum, or for the word that it gives up.
+  void update(const Turn& turn, double lr);
+  // That version; also while the passes of the step after it are under way.
+  Prepared seal(const Turn& turn);
   void commit(const Turn& turn);
 
   // --- validation ---
@@ -90,9 +93,8 @@ class StageActor {
   double judge(const Turn& turn, int microbatch, const Feed& inputs, const Feed& targets);
   double judge_on(const Turn& turn, int microbatch, View activations, const Feed& targets);
 
-  // From now on every forward and backward of a step is written down, until taken.
+  // From now on every forward and backward of a step is written down.
   void record();
-  std::vector<StageSpan> take_spans();
 
   // The next arrival there is the last; `node`: of this worker's whole node.
   void doom(Phase phase, bool node);
@@ -107,7 +109,8 @@ class StageActor {
   Floats go_backward(const Turn& turn, int microbatch, View dy);
   void write_down(const Turn& turn, SpanKind kind, int microbatch, std::int64_t began_ns);
   void strike(Phase phase);
-  void need(bool done, const char* what) const;
+  static void need(bool done, std::int64_t step, const char* what);
+  void drop();
   SumOutcome apply(const Turn& turn, double lr);
   void leave_sum();
   Floats learn_from(const Turn& turn, int microbatch, const Stage::Input& input,
@@ -123,13 +126,20 @@ class StageActor {
   std::int64_t committed_ = 0;
   std::int64_t step_ = 0;      // under way; 0: none
   int learnt_ = 0;             // microbatches of it that went backward
-  bool prepared_ = false;
   double loss_ = 0;
+  std::vector<StageSpan> spans_;
+  // The last update's: what it built waits for commit().
+  struct Built {
+    std::int64_t step = 0;     // 0: nothing was built
+    SumOutcome sum;
+    double loss = 0;
+    std::vector<StageSpan> spans;
+  };
+  Built built_;
   Phase doomed_ = Phase::kNone;
   bool node_too_ = false;
   bool records_ = false;
   int kept_ = 0;  // microbatches between forward and backward
-  std::vector<StageSpan> spans_;
 };
 
 void register_stage_actor(Registry& registry);

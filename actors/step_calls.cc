@@ -9,8 +9,13 @@ namespace {
 // The forwards and backwards of one slice.
 class SliceCalls {
  public:
-  SliceCalls(const StepPlan& plan, const Turn& turn, const Segment& segment, int replica)
-      : plan_(plan), turn_(turn), segment_(segment), replica_(replica) {
+  SliceCalls(const StepPlan& plan, const Turn& turn, const Segment& segment, int replica,
+             const std::function<void(std::size_t)>& behind_first)
+      : plan_(plan),
+        turn_(turn),
+        segment_(segment),
+        replica_(replica),
+        behind_first_(behind_first) {
     const Layout& layout = plan.spec.layout;
     const auto microbatches = static_cast<std::size_t>(layout.microbatches);
     activations_.assign(static_cast<std::size_t>(layout.stages),
@@ -29,7 +34,8 @@ class SliceCalls {
       for (int stage = 0; stage < plan_.spec.layout.stages; ++stage) {
         const auto at = static_cast<std::size_t>(stage);
         while (next_[at] < orders_[at].size() && submit_one(stage, orders_[at][next_[at]])) {
-          ++next_[at];
+          if (++next_[at] == 1 && behind_first_)
+            behind_first_(static_cast<std::size_t>(replica_) * orders_.size() + at);
           moved = true;
         }
       }
@@ -96,6 +102,7 @@ class SliceCalls {
   const Turn& turn_;
   const Segment& segment_;
   int replica_;
+  const std::function<void(std::size_t)>& behind_first_;
   std::vector<std::vector<int>> orders_;  // by stage
   std::vector<std::size_t> next_;
   std::vector<std::vector<Ref<Floats>>> activations_;  // by stage, then by microbatch
@@ -104,14 +111,20 @@ class SliceCalls {
 
 }  // namespace
 
-StepEnds submit_step(const StepPlan& plan, const Turn& turn, const Segment& segment, double lr) {
-  const Layout& layout = plan.spec.layout;
-  StepEnds ends;
-  for (int replica = 0; replica < layout.replicas; ++replica)
-    SliceCalls(plan, turn, segment, replica).submit(ends.passes);
+std::vector<Ref<Floats>> submit_passes(
+    const StepPlan& plan, const Turn& turn, const Segment& segment,
+    const std::function<void(std::size_t party)>& behind_first) {
+  std::vector<Ref<Floats>> passes;
+  for (int replica = 0; replica < plan.spec.layout.replicas; ++replica)
+    SliceCalls(plan, turn, segment, replica, behind_first).submit(passes);
+  return passes;
+}
+
+std::vector<Ref<void>> submit_updates(const StepPlan& plan, const Turn& turn, double lr) {
+  std::vector<Ref<void>> updates;
   for (const Party& party : plan.parties)
-    ends.updates.push_back(party.bound.call(&StageActor::update, turn, lr));
-  return ends;
+    updates.push_back(party.bound.call(&StageActor::update, turn, lr));
+  return updates;
 }
 
 void submit_commit(const StepPlan& plan, const Turn& turn) {

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstddef>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -40,11 +42,17 @@ struct StepPlan {
 // failure only shows in what comes after, by its echo.
 struct StepEnds {
   std::vector<Ref<Floats>> passes;   // the first stages' backwards: empty values
-  std::vector<Ref<Prepared>> updates;   // by party
+  std::vector<Ref<void>> updates;    // by party
+  std::vector<Ref<Prepared>> seals;  // by party
 };
 
-[[nodiscard]] StepEnds submit_step(const StepPlan& plan, const Turn& turn, const Segment& segment,
-                                   double lr);
+// The forwards and backwards. `behind_first`: called for each party when its first call has been
+// submitted.
+[[nodiscard]] std::vector<Ref<Floats>> submit_passes(
+    const StepPlan& plan, const Turn& turn, const Segment& segment,
+    const std::function<void(std::size_t party)>& behind_first = {});
+[[nodiscard]] std::vector<Ref<void>> submit_updates(const StepPlan& plan, const Turn& turn,
+                                                    double lr);
 // Puts the prepared version in force everywhere. Nobody waits for it: later calls come after it.
 void submit_commit(const StepPlan& plan, const Turn& turn);
 // The sums of the losses of a validation segment, by replica, then by microbatch.

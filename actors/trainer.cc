@@ -68,18 +68,27 @@ Error Trainer::diverged(const char* what) const {
               " is no finite number, the run has diverged: choose a smaller --lr or a --clip"};
 }
 
+// Unless the epoch or the run ends before it: what comes then needs the version in force.
+std::optional<Group::Step> Trainer::step_after(const Group::Step& step) const {
+  const auto& segments = parties_.streams.training();
+  const auto position = static_cast<std::size_t>(progress_.position) + 1;
+  if (position == segments.size() || step.number == goal_ || is_stopped()) return std::nullopt;
+  return Group::Step{segments[position], false, step.lr, step.number + 1};
+}
+
 Result<bool> Trainer::do_step() {
   const auto began = std::chrono::steady_clock::now();
   const Segment& segment =
       parties_.streams.training()[static_cast<std::size_t>(progress_.position)];
-  const auto sum = parties_.group.step({segment, progress_.position == 0,
-                                        learning_rate(spec_, progress_.epoch),
-                                        progress_.step + 1});
+  const Group::Step step{segment, progress_.position == 0,
+                         learning_rate(spec_, progress_.epoch), progress_.step + 1};
+  const std::optional<Group::Step> next = step_after(step);
+  const auto sum = parties_.group.step(step, next ? &*next : nullptr);
   if (!sum) return false;
   const double loss = *sum;
   if (!std::isfinite(loss)) return diverged("the loss");
   parties_.group.commit();
-  if (options_.timeline != nullptr) options_.timeline->add(parties_.group.take_spans());
+  if (options_.timeline != nullptr) options_.timeline->add(parties_.group.spans());
   const std::int64_t tokens = std::int64_t{segment.steps} * spec_.batch;
   progress_.step += 1;
   progress_.position += 1;

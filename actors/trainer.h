@@ -54,6 +54,7 @@ class Trainer {
 
  private:
   [[nodiscard]] bool is_stopped() const { return parties_.stop.load() != 0; }
+  [[nodiscard]] std::optional<Group::Step> step_after(const Group::Step& step) const;
   [[nodiscard]] Result<bool> do_step();  // false: stopped before it could be done
   // False when it was stopped in the middle: nothing has happened then.
   [[nodiscard]] Result<bool> end_epoch();

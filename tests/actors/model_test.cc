@@ -125,6 +125,71 @@ TEST(Stage, AnAbandonedStepLeavesNoTrace) {
   EXPECT_TRUE(same_bits(a.states, b.states));
 }
 
+// What the stage of a run of one slice does between two calls of begin or go_on and apply.
+void run_passes(Stage& stage) {
+  const RunSpec& spec = stage.spec().run;
+  for (int m = 0; m < spec.layout.microbatches; ++m) {
+    const Span rows = rows_of(spec.layout, spec.batch, 0, m);
+    const Feed inputs = feed(spec, rows, 0), targets = feed(spec, rows, 1);
+    stage.forward(m, spec.seq, {&inputs, {}});
+    static_cast<void>(stage.loss(m, targets, 0.01));
+    stage.backward(m, {});
+  }
+}
+
+void expect_same(const StageSnapshot& a, const StageSnapshot& b, std::uint64_t step) {
+  EXPECT_TRUE(same_bits(a.parameters, b.parameters)) << step;
+  EXPECT_TRUE(same_bits(a.moments, b.moments)) << step;
+  EXPECT_TRUE(same_bits(a.states, b.states)) << step;
+}
+
+TEST_P(Step, PassesAheadOfTheSwapGiveTheSameBits) {
+  RunSpec spec = small(GetParam(), {1, 1, 2});
+  spec.optimizer = ops::Optimizer::kAdam;
+  const ops::Executor executor(1);
+  const auto waits = make_stage({spec, 0, 0}, executor), ahead = make_stage({spec, 0, 0}, executor);
+  for (std::uint64_t number = 1; number <= 6; ++number) {
+    waits->begin(number == 1, number);
+    run_passes(*waits);
+    waits->apply({}, 1e-2, number);
+    const StageSnapshot wanted = waits->prepared().copy();
+    waits->swap();
+
+    if (number == 1) ahead->begin(true, number);
+    if (number == 1) run_passes(*ahead);
+    ahead->apply({}, 1e-2, number);
+    ahead->go_on(false, number + 1);
+    if (number % 2 == 1) run_passes(*ahead);
+    expect_same(ahead->prepared().copy(), wanted, number);
+    ahead->swap();
+    if (number % 2 == 0) run_passes(*ahead);
+    expect_same(ahead->current().copy(), wanted, number);
+  }
+}
+
+TEST_P(Step, PassesAheadAreThrownAwayWithTheVersionBelowThem) {
+  const RunSpec spec = small(GetParam(), {1, 1, 2});
+  const ops::Executor executor(1);
+  const auto plain = make_stage({spec, 0, 0}, executor);
+  const auto disturbed = make_stage({spec, 0, 0}, executor);
+  for (std::uint64_t number = 1; number <= 4; ++number) {
+    for (Stage* stage : {plain.get(), disturbed.get()}) {
+      stage->begin(number == 1, number);
+      run_passes(*stage);
+      stage->apply({}, 1e-2, number);
+      if (stage == plain.get()) continue;
+      stage->go_on(false, number + 1);
+      run_passes(*stage);
+      stage->begin(number == 1, number);
+      run_passes(*stage);
+      stage->apply({}, 1e-2, number);
+    }
+    expect_same(disturbed->prepared().copy(), plain->prepared().copy(), number);
+    plain->swap();
+    disturbed->swap();
+  }
+}
+
 TEST(Stage, ForgetBiasStartsAtOne) {
   const RunSpec spec = small(CellKind::kLstm, {1, 1, 1});
   const StageSnapshot snapshot = first_version({spec, 0, 0});
