@@ -172,6 +172,7 @@ Result<void> GradientSum::join_shared(const MeetingPlan& plan) {
 Result<void> GradientSum::join_zmq(const MeetingPlan& plan) {
   collective::ZmqCollective::Options options;
   options.key = plan.key;
+  options.join_timeout = kJoinPatience;
   for (const MeetingPlace& place : plan.places) options.addresses.push_back(place.address);
   RONDO_CHECK(post_ != nullptr);
   auto joined = collective::ZmqCollective::join(
