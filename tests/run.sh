@@ -7,7 +7,7 @@ usage: tests/run.sh [NAME | --sanitizers | --long | --help]
 
   (nothing)      release build, then every test that is not labelled `long`
   NAME           one test: a CTest name (a regular expression) or part of a test case's name
-  --sanitizers   runtime/, ops/ and their tests under ASan+UBSan (200 simulator seeds) and TSan
+  --sanitizers   all but the runs of rondo train under ASan+UBSan (200 simulator seeds) and TSan
   --long         the tests labelled `long` as well
 END
 }
