@@ -206,6 +206,7 @@ std::unique_ptr<Stage> single_stage(const TrainedModel& model, const ops::Execut
   spec.run.batch = 1;
   spec.run.layout = {};
   spec.run.device = Device::kCpu;
+  spec.run.precision = ops::cuda::Precision::kFloat32;
   auto stage = make_stage(spec, executor);
   StageSnapshot version = stage->current().copy();
   version.parameters = model.parameters;

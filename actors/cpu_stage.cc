@@ -80,15 +80,8 @@ void CpuStage::pack() {
   packed_ = &version;
 }
 
-// Where microbatches are not all of a size, the smaller ones have slots of their own, so that none
-// is made anew in every step.
-std::unique_ptr<CpuStage::Slot>& CpuStage::place(int microbatch) {
-  const std::size_t index = static_cast<std::size_t>(microbatch) % slot_count();
-  return slots_[rows(microbatch) == rows(0) ? index : index + slot_count()];
-}
-
 CpuStage::Slot& CpuStage::slot(int microbatch, int steps) {
-  auto& held = place(microbatch);
+  auto& held = slots_[slot_of(microbatch)];
   const ops::SequenceShape shape{steps, rows(microbatch)};
   if (held && held->shape.steps == shape.steps && held->shape.batch == shape.batch) return *held;
   const ModelSpec& model = spec().run.model;
@@ -226,11 +219,11 @@ double CpuStage::loss_of(Slot& slot, const Feed& targets, double scale) {
 }
 
 double CpuStage::loss(int microbatch, const Feed& targets, double scale) {
-  return loss_of(*place(microbatch), targets, scale);
+  return loss_of(*slots_[slot_of(microbatch)], targets, scale);
 }
 
 std::span<const float> CpuStage::backward(int microbatch, std::span<const float> dy) {
-  Slot& at = *place(microbatch);
+  Slot& at = *slots_[slot_of(microbatch)];
   const ops::GradientMode mode =
       gradient_written_ ? ops::GradientMode::kAdd : ops::GradientMode::kWrite;
   gradient_written_ = true;

@@ -41,7 +41,6 @@ class CpuStage final : public Stage {
  private:
   struct Slot;   // what a microbatch in flight keeps between forward and backward
 
-  std::unique_ptr<Slot>& place(int microbatch);
   Slot& slot(int microbatch, int steps);
   // What the passes read.
   [[nodiscard]] StageSnapshot& base() const { return ahead_ ? *next_ : *current_; }

@@ -13,15 +13,22 @@ constexpr std::int32_t kMinGruScan = 1, kMinLstmScan = 2;
 
 }  // namespace
 
+ops::cuda::LayerSpec gpu_layer_spec(const ops::RecurrentSpec& shape, Precision precision) {
+  return {static_cast<std::int32_t>(shape.cell), shape.inputs, shape.hidden, shape.ids ? 1 : 0,
+          precision, shape.projection};
+}
+
 GpuLayer::GpuLayer(const ModelSpec& model, int layer, const ops::RecurrentSpec& shape,
-                   const TensorSpec* tensors, ops::Gpu& gpu)
-    : gpu_(gpu),
+                   const TensorSpec* tensors, const Place& place)
+    : gpu_(place.gpu),
+      line_(place.line),
       tensors_(tensors),
       layer_(layer),
       is_min_(has_min_cells(model)),
       is_lstm_(model.cell == CellKind::kLstm),
       has_norm_(model.layer_norm),
       scan_(model.cell == CellKind::kMinLstm ? kMinLstmScan : kMinGruScan),
+      precision_(gpu_product_precision(place.precision)),
       dropout_(layer + 1 < model.layers ? model.dropout : 0),
       inputs_(input_width(model, layer)),
       hidden_(model.hidden),
@@ -33,9 +40,8 @@ GpuLayer::GpuLayer(const ModelSpec& model, int layer, const ops::RecurrentSpec& 
     if (gathers_) table_ = floats(inputs_ * gates_ * hidden_);
     return;
   }
-  const ops::cuda::LayerSpec wanted{static_cast<std::int32_t>(shape.cell), shape.inputs,
-                                    shape.hidden, shape.ids ? 1 : 0, Precision::kFloat32,
-                                    shape.projection};
+  ops::cuda::LayerSpec wanted = gpu_layer_spec(shape, place.precision);
+  wanted.processors = place.processors;
   ops::cuda::Layer* opened = nullptr;
   must(api().layer_open(context(), &wanted, &opened));
   cell_ = {opened, api().layer_close};
@@ -50,12 +56,15 @@ GpuLayer::Pass::Pass(const GpuLayer& layer, Size steps, Size batch)
   if (layer.is_min_) {
     gates_ = layer.floats(rows() * layer.gates_ * layer.hidden_);
     h_ = layer.floats((steps + 1) * batch * layer.hidden_);
+    y_ = h_.f() + batch * layer.hidden_;
   } else {
     const ops::cuda::Sequences shape{steps, batch, nullptr, nullptr};
     ops::cuda::Activations* opened = nullptr;
     must(layer.api().activations_open(layer.cell_.get(), &shape, &opened));
     cell_ = {opened, layer.api().activations_close};
+    must(layer.api().activations_y(opened, &y_));
   }
+  output_ = y_;
   if (layer.has_norm_ || layer.dropout_ > 0) after_ = layer.floats(rows() * layer.width_);
   if (!layer.has_norm_) return;
   mean_ = layer.floats(rows());
@@ -76,60 +85,69 @@ void GpuLayer::pack(const float* parameters) {
 }
 
 // The sequences' numbers in the whole batch and the layer's number, as on the CPU.
-void GpuLayer::drop(const Draw& draw, const Pass& pass, const float* x, float* y) const {
-  const ops::cuda::Dropout call{.steps = pass.steps_,
+void GpuLayer::drop(const Draw& draw, const Pass& pass, const float* x, float* y,
+                    Steps part) const {
+  const Size from = part.first * pass.batch_ * width_;
+  const ops::cuda::Dropout call{.steps = part.last - part.first,
                                 .batch = pass.batch_,
                                 .features = width_,
-                                .first_time = 0,
+                                .first_time = part.first,
                                 .probability = dropout_,
                                 .seed = draw.seed,
                                 .step = static_cast<std::uint32_t>(draw.step),
                                 .sample = static_cast<std::uint32_t>(draw.first_row),
                                 .tensor = static_cast<std::uint32_t>(layer_),
-                                .x = x,
-                                .y = y};
+                                .x = x + from,
+                                .y = y + from};
   must(api().dropout(context(), &call));
 }
 
-void GpuLayer::forward(const Input& x, const float* first, Pass& pass, float* last,
-                       const Draw* draw) {
-  if (is_min_) min_forward(x, first, pass, last);
-  else cell_forward(x, first, pass, last);
-  pass.output_ = pass.y_;
-  if (has_norm_) {
-    const ops::cuda::LayerNorm norm{pass.rows(), width_, static_cast<float>(ops::kLayerNormEpsilon),
-                                    parameters_ + tensors_[norm_at_].offset,
-                                    parameters_ + tensors_[norm_at_ + 1].offset, pass.y_,
-                                    pass.after_.f(), pass.mean_.f(), pass.inverse_.f()};
-    must(api().layer_norm(context(), &norm));
-    pass.output_ = pass.after_.f();
-  }
-  if (dropout_ > 0 && draw != nullptr) {
-    drop(*draw, pass, pass.output_, pass.after_.f());
-    pass.output_ = pass.after_.f();
-  }
+void GpuLayer::begin(Pass& pass, const Draw* draw) const {
+  pass.output_ = has_norm_ || drops(draw) ? pass.after_.f() : pass.y_;
 }
 
-void GpuLayer::cell_forward(const Input& x, const float* first, Pass& pass, float* last) {
+void GpuLayer::forward(const Forward& call, Pass& pass, Steps part) {
+  RONDO_CHECK(!is_min_ || (part.first == 0 && part.last == pass.steps_));
+  if (is_min_) min_forward(call, pass);
+  else cell_forward(call, pass, part);
+  if (has_norm_) norm_forward(pass, part);
+  if (drops(call.draw))
+    drop(*call.draw, pass, has_norm_ ? pass.after_.f() : pass.y_, pass.after_.f(), part);
+}
+
+void GpuLayer::norm_forward(Pass& pass, Steps part) {
+  const Size row = part.first * pass.batch_, at = row * width_;
+  const ops::cuda::LayerNorm norm{(part.last - part.first) * pass.batch_, width_,
+                                  static_cast<float>(ops::kLayerNormEpsilon),
+                                  parameters_ + tensors_[norm_at_].offset,
+                                  parameters_ + tensors_[norm_at_ + 1].offset, pass.y_ + at,
+                                  pass.after_.f() + at, pass.mean_.f() + row,
+                                  pass.inverse_.f() + row};
+  must(api().layer_norm(context(), &norm));
+}
+
+void GpuLayer::cell_forward(const Forward& call, Pass& pass, Steps part) {
   const Size h = pass.batch_ * width_;
   ops::cuda::LayerForward run{};
-  run.x = x.x;
-  run.ids = x.ids;
-  run.h_first = first;
-  run.h_last = last;
+  run.x = call.x.x;
+  run.ids = call.x.ids;
+  run.h_first = call.first;
+  run.h_last = call.last;
   if (is_lstm_) {
-    if (first != nullptr) run.c_first = first + h;
-    run.c_last = last + h;
+    if (call.first != nullptr) run.c_first = call.first + h;
+    run.c_last = call.last + h;
   }
+  run.first = part.first;
+  run.last = part.last;
   must(api().layer_forward(cell_.get(), pass.cell_.get(), &run));
-  must(api().activations_y(pass.cell_.get(), &pass.y_));
 }
 
 // The gates of all steps at once, then the scan.
-void GpuLayer::min_forward(const Input& x, const float* first, Pass& pass, float* last) {
+void GpuLayer::min_forward(const Forward& call, Pass& pass) {
+  const Input& x = call.x;
   const Size wide = gates_ * hidden_, state = pass.batch_ * hidden_;
   const std::size_t state_bytes = static_cast<std::size_t>(state) * sizeof(float);
-  if (first != nullptr) must(api().copy(context(), pass.h_.raw(), first, state_bytes));
+  if (call.first != nullptr) must(api().copy(context(), pass.h_.raw(), call.first, state_bytes));
   else must(api().fill(context(), pass.h_.raw(), 0, state_bytes));
   if (x.ids != nullptr) {
     const ops::cuda::Embedding gather{inputs_, wide, pass.rows(), x.ids, table_.f(),
@@ -140,15 +158,14 @@ void GpuLayer::min_forward(const Input& x, const float* first, Pass& pass, float
         .rows = pass.rows(), .columns = wide, .depth = inputs_,
         .a = x.x, .a_stride = inputs_, .a_transposed = 0,
         .b = parameters_ + tensors_[0].offset, .b_stride = inputs_, .b_transposed = 1,
-        .c = pass.gates_.f(), .c_stride = wide, .add = 0, .precision = Precision::kFloat32};
+        .c = pass.gates_.f(), .c_stride = wide, .add = 0, .precision = precision_};
     must(api().product(context(), &product));
   }
   must(api().add_bias(context(), pass.gates_.f(), parameters_ + tensors_[1].offset, pass.rows(),
                       wide));
   const ops::cuda::Scan scan = scan_of(pass);
   must(api().scan(context(), &scan));
-  pass.y_ = pass.h_.f() + state;
-  must(api().copy(context(), last, pass.h_.f() + pass.steps_ * state, state_bytes));
+  must(api().copy(context(), call.last, pass.h_.f() + pass.steps_ * state, state_bytes));
 }
 
 ops::cuda::Scan GpuLayer::scan_of(Pass& pass) const {
@@ -164,25 +181,39 @@ ops::cuda::Scan GpuLayer::scan_of(Pass& pass) const {
   return scan;
 }
 
-void GpuLayer::backward(const Backward& call, Pass& pass) {
-  const float* dy = call.dy;
-  if (dropout_ > 0 && call.draw != nullptr) {
-    drop(*call.draw, pass, dy, call.buffer);
-    dy = call.buffer;
-  }
-  if (has_norm_) {
-    const ops::cuda::LayerNormBackward norm{
-        pass.rows(), width_, parameters_ + tensors_[norm_at_].offset, pass.y_, dy, pass.mean_.f(),
-        pass.inverse_.f(), call.buffer, call.gradient + tensors_[norm_at_].offset,
-        call.gradient + tensors_[norm_at_ + 1].offset, call.add ? 1 : 0};
-    must(api().layer_norm_backward(context(), &norm));
-    dy = call.buffer;
-  }
+void GpuLayer::backward(const Backward& call, Pass& pass, Steps part) {
+  RONDO_CHECK(!is_min_ || (part.first == 0 && part.last == pass.steps_));
+  if (drops(call.draw)) drop(*call.draw, pass, call.dy, call.dy, part);
+  if (has_norm_) norm_backward(call, pass, part);
+  const float* dy = has_norm_ ? dy_.f() : call.dy;
   if (is_min_) min_backward(call, dy, pass);
-  else cell_backward(call, dy, pass);
+  else cell_backward(call, dy, pass, part);
+  if (has_norm_ && part.first == 0) norm_gradient(call, pass);
 }
 
-void GpuLayer::cell_backward(const Backward& call, const float* dy, Pass& pass) {
+// Of the part's rows: each row by itself.
+void GpuLayer::norm_backward(const Backward& call, Pass& pass, Steps part) {
+  const Size row = part.first * pass.batch_, at = row * width_;
+  const Size wanted = pass.rows() * width_;
+  if (dy_.bytes() < static_cast<std::size_t>(wanted) * sizeof(float)) dy_ = floats(wanted);
+  const ops::cuda::LayerNormBackward norm{(part.last - part.first) * pass.batch_, width_,
+                                          parameters_ + tensors_[norm_at_].offset, pass.y_ + at,
+                                          call.dy + at, pass.mean_.f() + row,
+                                          pass.inverse_.f() + row, dy_.f() + at, nullptr, nullptr,
+                                          0};
+  must(api().layer_norm_backward(context(), &norm));
+}
+
+// Of all rows at once, so that parts do not show in the bits.
+void GpuLayer::norm_gradient(const Backward& call, Pass& pass) {
+  const ops::cuda::LayerNormBackward norm{
+      pass.rows(), width_, parameters_ + tensors_[norm_at_].offset, pass.y_, call.dy,
+      pass.mean_.f(), pass.inverse_.f(), nullptr, call.gradient + tensors_[norm_at_].offset,
+      call.gradient + tensors_[norm_at_ + 1].offset, call.add ? 1 : 0};
+  must(api().layer_norm_backward(context(), &norm));
+}
+
+void GpuLayer::cell_backward(const Backward& call, const float* dy, Pass& pass, Steps part) {
   const auto at = [&](std::size_t tensor) { return call.gradient + tensors_[tensor].offset; };
   ops::cuda::LayerBackward run{};
   run.x = call.x.x;
@@ -195,6 +226,8 @@ void GpuLayer::cell_backward(const Backward& call, const float* dy, Pass& pass) 
   run.b_hh = at(3);
   if (norm_at_ > 4) run.w_hr = at(4);
   run.add = call.add ? 1 : 0;
+  run.first = part.first;
+  run.last = part.last;
   must(api().layer_backward(cell_.get(), pass.cell_.get(), &run));
 }
 
@@ -211,7 +244,7 @@ void GpuLayer::min_backward(const Backward& call, const float* dy, Pass& pass) {
       .rows = pass.rows(), .columns = inputs_, .depth = wide,
       .a = pass.gates_.f(), .a_stride = wide, .a_transposed = 0,
       .b = parameters_ + tensors_[0].offset, .b_stride = inputs_, .b_transposed = 0,
-      .c = call.dx, .c_stride = inputs_, .add = 0, .precision = Precision::kFloat32};
+      .c = call.dx, .c_stride = inputs_, .add = 0, .precision = precision_};
   must(api().product(context(), &below));
 }
 
@@ -223,7 +256,7 @@ void GpuLayer::min_weight_gradient(const Backward& call, Pass& pass) {
         .rows = wide, .columns = inputs_, .depth = pass.rows(),
         .a = pass.gates_.f(), .a_stride = wide, .a_transposed = 1,
         .b = call.x.x, .b_stride = inputs_, .b_transposed = 0,
-        .c = to, .c_stride = inputs_, .add = call.add ? 1 : 0, .precision = Precision::kFloat32};
+        .c = to, .c_stride = inputs_, .add = call.add ? 1 : 0, .precision = precision_};
     return must(api().product(context(), &weight));
   }
   const Size count = wide * inputs_;

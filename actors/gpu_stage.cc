@@ -41,7 +41,7 @@ struct GpuStage::Slot {
   GpuBuffer embedded, d_embedded;   // first stage of a model with an embedding
   std::vector<GpuLayer::Pass> layers;
   GpuBuffer logits;   // last stage; becomes their gradient
-  GpuBuffer row_loss, dy, dx;
+  GpuBuffer row_loss;
 
   [[nodiscard]] Size rows() const { return steps * batch; }
   [[nodiscard]] std::size_t count(std::size_t width) const {
@@ -101,13 +101,7 @@ std::size_t GpuStage::width() const {
 
 GpuStage::GpuStage(const StageSpec& spec)
     : Stage(spec), gpu_(open_gpu_for(spec)), gradient_(*gpu_, gradient_parts()) {
-  const ModelSpec& model = spec.run.model;
-  for (int layer = layers().first; layer < layers().last; ++layer) {
-    const ops::RecurrentSpec shape = has_min_cells(model) ? ops::RecurrentSpec{}
-                                                          : layer_spec(layer);
-    recurrent_.push_back(
-        std::make_unique<GpuLayer>(model, layer, shape, layer_tensors(layer), *gpu_));
-  }
+  open_layers();
   for (auto* version : {&current_, &next_}) {
     *version = std::make_unique<Version>();
     make(**version);
@@ -126,6 +120,41 @@ GpuStage::GpuStage(const StageSpec& spec)
 }
 
 GpuStage::~GpuStage() = default;
+
+// As many lines as pay, or as many as RONDO_GPU_LINES says. Scans need none.
+std::size_t GpuStage::lines_wanted() const {
+  const auto count = static_cast<std::size_t>(layers().last - layers().first);
+  if (has_min_cells(spec().run.model)) return 1;
+  if (const char* told = std::getenv("RONDO_GPU_LINES"); told != nullptr)
+    return std::clamp<std::size_t>(std::strtoul(told, nullptr, 10), 1, count);
+  std::vector<ops::cuda::LayerSpec> stack;
+  for (int layer = layers().first; layer < layers().last; ++layer)
+    stack.push_back(gpu_layer_spec(layer_spec(layer), spec().run.precision));
+  return ops::lines_that_pay(*gpu_, stack, spec().run.seq, rows(0));
+}
+
+void GpuStage::open_layers() {
+  const ModelSpec& model = spec().run.model;
+  const auto count = static_cast<std::size_t>(layers().last - layers().first);
+  lines_ = std::make_unique<ops::GpuLines>(*gpu_, lines_wanted());
+  for (std::size_t i = 0; i < count; ++i) {
+    const int layer = layers().first + static_cast<int>(i);
+    const GpuLayer::Place place{*gpu_, lines_->line(lines_->line_of(i, count)),
+                                lines_->count() == 1 ? 0 : lines_->processors(),
+                                spec().run.precision};
+    recurrent_.push_back(std::make_unique<GpuLayer>(
+        model, layer, has_min_cells(model) ? ops::RecurrentSpec{} : layer_spec(layer),
+        layer_tensors(layer), place));
+  }
+  d_outputs_.resize(count);
+}
+
+// By the shape alone, so that the number of lines does not show in the bits.
+ops::Wavefront GpuStage::wavefront(const Slot& slot) const {
+  const bool scans = has_min_cells(spec().run.model);
+  return {recurrent_.size(), slot.steps,
+          scans ? slot.steps : ops::wavefront_part(slot.steps, recurrent_.size())};
+}
 
 std::unique_ptr<GpuChannel> GpuStage::channel_to(int stage, std::size_t buffers) const {
   int most = 0;
@@ -152,14 +181,8 @@ void GpuStage::make(States& states) const {
   states.host = {*gpu_, state_count() * sizeof(float)};
 }
 
-// Smaller microbatches have slots of their own: see CpuStage::place.
-std::unique_ptr<GpuStage::Slot>& GpuStage::place(int microbatch) {
-  const std::size_t index = static_cast<std::size_t>(microbatch) % slot_count();
-  return slots_[rows(microbatch) == rows(0) ? index : index + slot_count()];
-}
-
 GpuStage::Slot& GpuStage::slot(int microbatch, int steps) {
-  auto& held = place(microbatch);
+  auto& held = slots_[slot_of(microbatch)];
   const Size batch = rows(microbatch);
   if (held && held->steps == steps && held->batch == batch) return *held;
   const ModelSpec& model = spec().run.model;
@@ -167,8 +190,6 @@ GpuStage::Slot& GpuStage::slot(int microbatch, int steps) {
   fresh->steps = steps;
   fresh->batch = batch;
   for (const auto& layer : recurrent_) fresh->layers.emplace_back(*layer, steps, batch);
-  fresh->dy = floats(fresh->count(width()));
-  fresh->dx = floats(fresh->count(width()));
   const bool tokens = model.data == DataKind::kTokens;
   if (is_first() && tokens) fresh->ids = floats(fresh->count(1));
   if (!is_first()) fresh->input = floats(fresh->count(width()));
@@ -182,6 +203,11 @@ GpuStage::Slot& GpuStage::slot(int microbatch, int steps) {
     fresh->row_loss = floats(fresh->count(1));
     fresh->targets = floats(fresh->count(tokens ? 1 : outputs));
   }
+  // One backward pass at a time: its gradients are nobody else's.
+  const std::size_t bytes = fresh->count(width()) * sizeof(float);
+  for (GpuBuffer& d : d_outputs_)
+    if (d.bytes() < bytes) d = GpuBuffer(*gpu_, bytes);
+  if (!is_first() && d_input_.bytes() < bytes) d_input_ = GpuBuffer(*gpu_, bytes);
   held = std::move(fresh);
   return *held;
 }
@@ -189,7 +215,9 @@ GpuStage::Slot& GpuStage::slot(int microbatch, int steps) {
 void GpuStage::pack() {
   const Version& version = base();
   if (packed_ == &version) return;
+  ops::GpuLines::Together together(*lines_);
   for (const auto& layer : recurrent_) layer->pack(version.parameters.f());
+  together.end();
   packed_ = &version;
 }
 
@@ -230,20 +258,26 @@ void GpuStage::run_layers(int microbatch, Slot& slot, const GpuBuffer* from, Gpu
                           const Draw* draw) {
   pack();
   if (embedding_tensor() != nullptr) embed(slot);
+  std::vector<GpuLayer::Forward> calls;
   for (std::size_t i = 0; i < recurrent_.size(); ++i) {
     const std::size_t at = state_offset(microbatch, layers().first + static_cast<int>(i));
-    recurrent_[i]->forward(input_of(slot, i), from == nullptr ? nullptr : from->f() + at,
-                           slot.layers[i], to.f() + at, draw);
+    recurrent_[i]->begin(slot.layers[i], draw);
+    calls.push_back({input_of(slot, i), from == nullptr ? nullptr : from->f() + at, to.f() + at,
+                     draw});
   }
+  ops::wavefront_forward(*lines_, wavefront(slot), [&](std::size_t i, ops::GpuSteps part) {
+    recurrent_[i]->forward(calls[i], slot.layers[i], part);
+  });
   if (!is_last()) return;
   const TensorSpec* head = head_tensors();
+  const Precision precision = gpu_product_precision(spec().run.precision);
   const float* weights = base().parameters.f();
   const Size depth = static_cast<Size>(width()), outputs = spec().run.model.outputs;
   const ops::cuda::Product product{
       .rows = slot.rows(), .columns = outputs, .depth = depth,
       .a = slot.layers.back().output(), .a_stride = depth, .a_transposed = 0,
       .b = weights + head[0].offset, .b_stride = depth, .b_transposed = 1,
-      .c = slot.logits.f(), .c_stride = outputs, .add = 0, .precision = Precision::kFloat32};
+      .c = slot.logits.f(), .c_stride = outputs, .add = 0, .precision = precision};
   must(api().product(context(), &product));
   must(api().add_bias(context(), slot.logits.f(), weights + head[1].offset, slot.rows(), outputs));
 }
@@ -296,19 +330,20 @@ double GpuStage::loss_of(Slot& slot, const Feed& targets, double scale) {
 }
 
 double GpuStage::loss(int microbatch, const Feed& targets, double scale) {
-  return loss_of(*place(microbatch), targets, scale);
+  return loss_of(*slots_[slot_of(microbatch)], targets, scale);
 }
 
 // From the gradient of the logits to that of the top layer's outputs.
-const float* GpuStage::head_backward(Slot& slot, bool add) {
+void GpuStage::head_backward(Slot& slot, bool add) {
   const TensorSpec* head = head_tensors();
+  const Precision precision = gpu_product_precision(spec().run.precision);
   const Size depth = static_cast<Size>(width()), outputs = spec().run.model.outputs;
   const ops::cuda::Product weight{
       .rows = outputs, .columns = depth, .depth = slot.rows(),
       .a = slot.logits.f(), .a_stride = outputs, .a_transposed = 1,
       .b = slot.layers.back().output(), .b_stride = depth, .b_transposed = 0,
       .c = gradient_.f() + head[0].offset, .c_stride = depth, .add = add ? 1 : 0,
-      .precision = Precision::kFloat32};
+      .precision = precision};
   must(api().product(context(), &weight));
   must(api().column_sums(context(), slot.logits.f(), slot.rows(), outputs,
                          gradient_.f() + head[1].offset, add ? 1 : 0));
@@ -316,32 +351,31 @@ const float* GpuStage::head_backward(Slot& slot, bool add) {
       .rows = slot.rows(), .columns = depth, .depth = outputs,
       .a = slot.logits.f(), .a_stride = outputs, .a_transposed = 0,
       .b = base().parameters.f() + head[0].offset, .b_stride = depth, .b_transposed = 0,
-      .c = slot.dy.f(), .c_stride = depth, .add = 0, .precision = Precision::kFloat32};
+      .c = d_outputs_.back().f(), .c_stride = depth, .add = 0, .precision = precision};
   must(api().product(context(), &below));
-  return slot.dy.f();
 }
 
 // The gradient of this stage's input; the first stage: nothing, but its embedding learns.
-const float* GpuStage::layers_backward(int microbatch, Slot& slot, const float* above, bool add) {
+const float* GpuStage::layers_backward(int microbatch, Slot& slot, bool add) {
   const Draw mine = draw(microbatch);
-  for (std::size_t i = recurrent_.size(); i-- > 0;) {
-    // the gradient comes in through one buffer and leaves through the other
-    float* in = above == slot.dx.f() ? slot.dx.f() : slot.dy.f();
-    float* out = above == slot.dx.f() ? slot.dy.f() : slot.dx.f();
-    GpuLayer::Backward call;
-    call.x = input_of(slot, i);
-    call.dy = above;
-    call.buffer = in;
-    if (i > 0 || !is_first()) call.dx = out;
-    else if (embedding_tensor() != nullptr) call.dx = slot.d_embedded.f();
-    call.gradient = gradient_.f();
-    call.add = add;
-    call.draw = &mine;
-    recurrent_[i]->backward(call, slot.layers[i]);
+  float* below = is_first() ? nullptr : d_input_.f();
+  if (embedding_tensor() != nullptr) below = slot.d_embedded.f();
+  std::vector<GpuLayer::Backward> calls;
+  for (std::size_t i = 0; i < recurrent_.size(); ++i)
+    calls.push_back({.x = input_of(slot, i), .dy = d_outputs_[i].f(),
+                     .dx = i > 0 ? d_outputs_[i - 1].f() : below, .gradient = gradient_.f(),
+                     .add = add, .draw = &mine});
+  // A part of the gradient is told in the Gpu's own line: one by one, or when all lines are there.
+  const auto tell = [&](std::size_t i) {
     if (i > 0 && hands_over(microbatch)) gradient_.part_is_made(i);
-    above = call.dx;
-  }
-  if (embedding_tensor() == nullptr) return above;
+  };
+  const bool one_line = lines_->count() == 1;
+  ops::wavefront_backward(*lines_, wavefront(slot), [&](std::size_t i, ops::GpuSteps part) {
+    recurrent_[i]->backward(calls[i], slot.layers[i], part);
+    if (one_line && part.first == 0) tell(i);
+  });
+  for (std::size_t i = recurrent_.size(); !one_line && i-- > 0;) tell(i);
+  if (embedding_tensor() == nullptr) return below;
   const TensorSpec& table = *embedding_tensor();
   const ops::cuda::Embedding scatter{table.rows, table.cols, slot.rows(), slot.ids.i(),
                                      slot.d_embedded.f(), gradient_.f() + table.offset,
@@ -351,12 +385,11 @@ const float* GpuStage::layers_backward(int microbatch, Slot& slot, const float* 
 }
 
 std::span<const float> GpuStage::backward(int microbatch, std::span<const float> dy) {
-  Slot& at = *place(microbatch);
+  Slot& at = *slots_[slot_of(microbatch)];
   const bool add = std::exchange(gradient_written_, true);
-  const float* above = at.dy.f();
-  if (is_last()) above = head_backward(at, add);
-  else above_->receive(dy, at.count(width()), at.dy);
-  const float* below = layers_backward(microbatch, at, above, add);
+  if (is_last()) head_backward(at, add);
+  else above_->receive(dy, at.count(width()), d_outputs_.back());
+  const float* below = layers_backward(microbatch, at, add);
   if (hands_over(microbatch)) gradient_.part_is_made(0);
   std::span<const float> parcel;
   if (!is_first()) parcel = below_->send(below, at.count(width()));   // is waited for

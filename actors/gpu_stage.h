@@ -11,10 +11,13 @@
 #include <rondo/actors/gpu_layer.h>
 #include <rondo/actors/stage.h>
 #include <rondo/ops/gpu_buffer.h>
+#include <rondo/ops/gpu_wavefront.h>
 
-// A Stage on a GPU, in float32. Parameters, moments, states, activations and gradients live in
-// device memory. Activations and their gradients stay there on their way to a neighbour where that
-// is possible (gpu_channel.h).
+// A Stage on a GPU. Parameters, moments, states, activations and gradients live in device memory,
+// in float32; RunSpec::precision is that of products' inputs. Activations and their gradients stay
+// on the device on their way to a neighbour where that is possible (gpu_channel.h). Recurrent
+// layers run as a wavefront where that pays (ops/gpu_wavefront.h); RONDO_GPU_LINES forces the
+// number of lines: no bit changes while a line's share holds its layers' persistent kernels.
 //
 // The next version is copied to pinned host memory beside the line of work: its states from the
 // last microbatch's forward pass on, its parameters and moments from the optimiser's step on.
@@ -57,7 +60,9 @@ class GpuStage final : public Stage {
   struct States;    // and their copy in host memory
   struct Version;   // all that a step changes, and its copy in host memory
 
-  std::unique_ptr<Slot>& place(int microbatch);
+  [[nodiscard]] std::size_t lines_wanted() const;
+  void open_layers();
+  [[nodiscard]] ops::Wavefront wavefront(const Slot& slot) const;
   Slot& slot(int microbatch, int steps);
   [[nodiscard]] std::unique_ptr<GpuChannel> channel_to(int stage, std::size_t buffers) const;
   [[nodiscard]] Draw draw(int microbatch) const;
@@ -68,8 +73,8 @@ class GpuStage final : public Stage {
   void run_layers(int microbatch, Slot& slot, const ops::GpuBuffer* from, ops::GpuBuffer& to,
                   const Draw* draw);
   std::span<const float> outputs(Slot& slot);
-  const float* head_backward(Slot& slot, bool add);
-  const float* layers_backward(int microbatch, Slot& slot, const float* above, bool add);
+  void head_backward(Slot& slot, bool add);
+  const float* layers_backward(int microbatch, Slot& slot, bool add);
   [[nodiscard]] bool hands_over(int microbatch) const {
     return gradient_.is_sent() && is_last_microbatch(microbatch);
   }
@@ -88,6 +93,7 @@ class GpuStage final : public Stage {
   [[nodiscard]] std::size_t width() const;   // S
 
   std::unique_ptr<ops::Gpu> gpu_;   // goes last
+  std::unique_ptr<ops::GpuLines> lines_;
   std::vector<std::unique_ptr<GpuLayer>> recurrent_;
   std::vector<std::unique_ptr<Slot>> slots_;
   std::unique_ptr<GpuChannel> below_, above_;   // to the stages beside this one
@@ -95,6 +101,8 @@ class GpuStage final : public Stage {
   std::unique_ptr<Version> next_;     // of use once it is built
   std::unique_ptr<States> states_;    // that the passes leave; the next version's, in time
   ops::GpuBuffer infer_states_;
+  std::vector<ops::GpuBuffer> d_outputs_;   // gradients of the layers' outputs
+  ops::GpuBuffer d_input_;                  // of this stage's input, unless it is the first
   GpuGradient gradient_;
   ops::GpuBuffer clipped_;
   ops::GpuBuffer loss_sum_;

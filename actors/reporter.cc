@@ -121,6 +121,7 @@ void Reporter::start(const RunSpec& spec, const std::string& out, std::size_t pa
            {"threads", threads},
            {"seed", spec.seed},
            {"device", to_string(spec.device)},
+           {"precision", to_string(spec.precision)},
            {"profile", spec.profile},
            {"data", spec.data.path},
            {"out", out}});
@@ -135,7 +136,8 @@ void Reporter::start(const RunSpec& spec, const std::string& out, std::size_t pa
               layout.stages == 1 ? "" : "s", layout.microbatches,
               layout.microbatches == 1 ? "" : "es", threads, threads == 1 ? "" : "s",
               spec.profile.c_str(),
-              spec.device == Device::kCpu ? ops::kernel_summary().c_str() : "float32",
+              spec.device == Device::kCpu ? ops::kernel_summary().c_str()
+                                          : std::string(to_string(spec.precision)).c_str(),
               out.c_str()));
   if (options_.first_step > 0)
     line(format("resumed after step %lld", static_cast<long long>(options_.first_step)));

@@ -12,6 +12,7 @@ namespace rondo::actors {
 namespace {
 
 using nlohmann::json;
+using ops::cuda::Precision;
 
 constexpr std::array<std::pair<std::string_view, ops::Optimizer>, 5> kOptimizers{
     {{"sgd", ops::Optimizer::kSgd},
@@ -19,6 +20,9 @@ constexpr std::array<std::pair<std::string_view, ops::Optimizer>, 5> kOptimizers
      {"nesterov", ops::Optimizer::kNesterov},
      {"rmsprop", ops::Optimizer::kRmsprop},
      {"adam", ops::Optimizer::kAdam}}};
+
+// In the enumeration's order.
+constexpr std::array<std::string_view, 3> kPrecisions{"float32", "tf32", "bf16"};
 
 json data_json(const RunSpec& spec) {
   const DataSpec& data = spec.data;
@@ -159,6 +163,10 @@ RunSpec parse_metadata(const std::map<std::string, std::string>& metadata) {
   spec.steps = run.at("steps").get<std::int64_t>();
   if (!parse(run.value("device", "cpu"), spec.device))
     throw std::runtime_error("its device is unknown");
+  if (!parse(run.value("precision", "float32"), spec.precision))
+    throw std::runtime_error("its precision is unknown");
+  if (spec.precision != Precision::kFloat32 && spec.device != Device::kGpu)
+    throw std::runtime_error("its precision is not one of the CPU");
   spec.seed = part("seed").get<std::uint64_t>();
   const json layout = part("layout");
   spec.layout = {layout.at("replicas").get<int>(), layout.at("stages").get<int>(),
@@ -191,6 +199,17 @@ bool parse(std::string_view text, Device& out) {
   return text == "gpu" || text == "cpu";
 }
 
+std::string_view to_string(Precision precision) {
+  return kPrecisions[static_cast<std::size_t>(precision)];
+}
+
+bool parse(std::string_view text, Precision& out) {
+  const auto found = std::find(kPrecisions.begin(), kPrecisions.end(), text);
+  if (found == kPrecisions.end()) return false;
+  out = static_cast<Precision>(found - kPrecisions.begin());
+  return true;
+}
+
 double learning_rate(const RunSpec& spec, int epoch) {
   double rate = spec.lr;
   for (int past = spec.lr_decay_after; past < epoch; ++past) rate *= spec.lr_decay;
@@ -208,7 +227,8 @@ std::map<std::string, std::string> to_metadata(const RunSpec& spec) {
                  {"clip", spec.clip},
                  {"epochs", spec.epochs},
                  {"steps", spec.steps},
-                 {"device", to_string(spec.device)}};
+                 {"device", to_string(spec.device)},
+                 {"precision", to_string(spec.precision)}};
   const json layout{{"replicas", spec.layout.replicas},
                     {"stages", spec.layout.stages},
                     {"microbatches", spec.layout.microbatches}};

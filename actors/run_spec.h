@@ -9,6 +9,7 @@
 #include <rondo/actors/series.h>
 #include <rondo/actors/text.h>
 #include <rondo/base/result.h>
+#include <rondo/ops/cuda/entries.h>
 #include <rondo/ops/optimizer.h>
 
 // Everything that a training run's bits are a function of, besides the data's own bytes: model,
@@ -48,6 +49,9 @@ struct RunSpec {
   std::int64_t steps = 0;   // or this many steps, if not 0
   Layout layout;
   Device device = Device::kCpu;
+  // What a GPU rounds the inputs of products to; a CPU has float32 only. Weights, moments, sums and
+  // states are float32 in any case.
+  ops::cuda::Precision precision = ops::cuda::Precision::kFloat32;
   std::string profile;   // what else the bits of a saved run depend on; empty: not yet known
 };
 
@@ -55,6 +59,8 @@ struct RunSpec {
 [[nodiscard]] bool parse(std::string_view text, ops::Optimizer& out);
 [[nodiscard]] std::string_view to_string(Device device);
 [[nodiscard]] bool parse(std::string_view text, Device& out);
+[[nodiscard]] std::string_view to_string(ops::cuda::Precision precision);
+[[nodiscard]] bool parse(std::string_view text, ops::cuda::Precision& out);
 
 // The learning rate during `epoch` (from 1): lr, times lr_decay for every epoch after
 // `lr_decay_after`.

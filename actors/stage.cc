@@ -125,6 +125,11 @@ std::size_t Stage::slot_count() const {
   return static_cast<std::size_t>(std::min(layout.microbatches, layout.stages - spec_.stage));
 }
 
+std::size_t Stage::slot_of(int microbatch) const {
+  const std::size_t index = static_cast<std::size_t>(microbatch) % slot_count();
+  return rows(microbatch) == rows(0) ? index : index + slot_count();
+}
+
 bool Stage::fits(const StageView& version) const {
   return version.parameters.size() == parameter_count_ &&
          version.moments.size() == moment_count() && version.states.size() == state_count();

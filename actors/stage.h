@@ -173,6 +173,9 @@ class Stage {
   // 1F1B never has more microbatches between forward and backward than there are stages from here
   // on.
   [[nodiscard]] std::size_t slot_count() const;
+  // Of 2 · slot_count(): where microbatches are not all of a size, the smaller ones have slots of
+  // their own, so that none is made anew in every step.
+  [[nodiscard]] std::size_t slot_of(int microbatch) const;
   [[nodiscard]] bool is_last_microbatch(int microbatch) const {
     return microbatch + 1 == spec_.run.layout.microbatches;
   }

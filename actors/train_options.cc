@@ -28,7 +28,8 @@ struct Flags {
   int lr_decay_after = 10;
   std::uint64_t seed = 1;
   int replicas = 1, stages = 1, microbatches = 0, threads = 0;
-  std::string device = "cpu", all_reduce = "auto", address, out = "rondo-out", output = "text";
+  std::string device = "cpu", precision = "float32";
+  std::string all_reduce = "auto", address, out = "rondo-out", output = "text";
   std::int64_t save_every = 0;
   bool resume = false;
   std::uint64_t chaos = 0;
@@ -110,7 +111,10 @@ void add_placement(CLI::App& app, Flags& flags) {
   app.add_option("--threads", flags.threads,
                  "Threads of an actor (default: cores over actors of the node)")
       ->group("Placement")->check(CLI::Range(1, 1024));
-  app.add_option("--device", flags.device, "Where the stages compute: cpu, gpu (float32)")
+  app.add_option("--device", flags.device, "Where the stages compute: cpu, gpu")
+      ->group("Placement")->capture_default_str();
+  app.add_option("--precision", flags.precision,
+                 "What a gpu rounds the inputs of products to: float32, tf32, bf16")
       ->group("Placement")->capture_default_str();
   app.add_option("--all-reduce", flags.all_reduce,
                  "How replicas sum gradients: auto, shm (shared memory), zmq (ZeroMQ), nccl (on "
@@ -244,6 +248,11 @@ RunSpec spec_of(const CLI::App& app, Flags& flags) {
   spec.steps = flags.steps;
   spec.layout = {flags.replicas, flags.stages, flags.microbatches};
   spec.device = parse_word<Device>("--device", flags.device, "cpu, gpu");
+  spec.precision =
+      parse_word<ops::cuda::Precision>("--precision", flags.precision, "float32, tf32, bf16");
+  if (spec.precision != ops::cuda::Precision::kFloat32 && spec.device != Device::kGpu)
+    usage("--precision " + flags.precision + " goes with --device gpu: the cores compute in "
+          "float32");
   check_model(flags, spec);
   check_layout(flags, spec);
   return spec;
@@ -307,6 +316,7 @@ void check_same_run(const CLI::App& app, const Flags& flags, const RunSpec& was)
   same("--stages", flags.stages, was.layout.stages);
   same("--microbatches", flags.microbatches, was.layout.microbatches);
   same("--device", flags.device, to_string(was.device));
+  same("--precision", flags.precision, to_string(was.precision));
 }
 
 RunState resume(const CLI::App& app, const Flags& flags) {

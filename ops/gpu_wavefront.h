@@ -1,6 +1,6 @@
 #pragma once
 
-#include <memory>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -11,20 +11,21 @@
 // and L layers a pass takes T/P + L − 1 parts' time instead of L · T/P (Appleyard et al. 2016,
 // "Optimizing Performance of Recurrent Neural Networks on GPUs").
 //
-// GpuLines are lines of work on one device, one for each layer; the first is the Gpu's own. A layer
-// is opened on its line's context, with processors() as its share, so that the persistent kernels
-// of all layers are on the device side by side. Everything else belongs to the Gpu.
-// The parts of a layer are the same whether layers run after one another or as a wavefront, so the
-// bits are too, as long as a line's share of the processors still holds the persistent kernel. One
-// thread at a time; faults are thrown as GpuFault (gpu_buffer.h). Both calls put work in line and
-// return; what is given to the Gpu afterwards comes after it.
-// Not for reverse layers, and of no use to a single one.
+// GpuLines are lines of work on one device; the first is the Gpu's own. Consecutive layers share a
+// line, at best each has its own. A layer is opened on its line's context, with processors() as its
+// share, so that the persistent kernels of all lines are on the device side by side: a process has
+// one GpuLines of several lines at work on a device. Everything else belongs to the Gpu.
+// The parts are the same however many lines there are, so the bits are too, as long as a line's
+// share of the processors still holds the persistent kernel (lines_that_pay sees to it). One
+// thread at a time; faults are thrown as GpuFault (gpu_buffer.h). A pass puts work in line and
+// returns; what is given to the Gpu afterwards comes after it, also where it has thrown.
+// Not for reverse layers.
 
 namespace rondo::ops {
 
 class GpuLines {
  public:
-  GpuLines(Gpu& gpu, std::size_t count);   // Requires: count > 0.
+  GpuLines(Gpu& gpu, std::size_t count);   // Requires: 0 < count <= the device's processors.
   ~GpuLines();
   GpuLines(const GpuLines&) = delete;
   GpuLines& operator=(const GpuLines&) = delete;
@@ -32,12 +33,26 @@ class GpuLines {
   [[nodiscard]] std::size_t count() const { return lines_.size(); }
   [[nodiscard]] cuda::Context* line(std::size_t i) const { return lines_[i]; }
   [[nodiscard]] std::int32_t processors() const { return processors_; }   // of one line
-
-  void begin() const;   // all lines wait for the first
-  void end() const;     // the first waits for all
+  [[nodiscard]] std::size_t line_of(std::size_t layer, std::size_t layers) const {
+    return layer * count() / layers;
+  }
   void after(std::size_t line, std::size_t other) const;   // in line behind it
-
   [[nodiscard]] Gpu& gpu() const { return gpu_; }
+
+  // A time in which all lines work: they begin behind the first line's work, and what the first is
+  // given after it comes behind theirs.
+  class Together {
+   public:
+    explicit Together(const GpuLines& lines);
+    ~Together();   // without an end(): something was thrown
+    Together(const Together&) = delete;
+    Together& operator=(const Together&) = delete;
+    void end();
+
+   private:
+    const GpuLines& lines_;
+    bool ended_ = false;
+  };
 
  private:
   Gpu& gpu_;
@@ -45,19 +60,26 @@ class GpuLines {
   std::int32_t processors_ = 0;
 };
 
-struct WavefrontLayer {   // layer i of a stack, opened on line i
-  cuda::Layer* layer;
-  cuda::Activations* activations;
+struct Wavefront {
+  std::size_t layers = 1;   // not fewer than lines
+  cuda::Size steps = 0, part = 0;
 };
+struct GpuSteps {   // [first, last)
+  cuda::Size first = 0, last = 0;
+};
+using RunPart = std::function<void(std::size_t layer, GpuSteps part)>;
 
-// Whole passes, cut into parts here: forward[i].x is layer i − 1's y; backward[i].dy is layer
-// i + 1's dx. Requires: as many passes as layers, not more layers than lines.
-void wavefront_forward(const GpuLines&, std::span<const WavefrontLayer>,
-                       std::span<const cuda::LayerForward>, cuda::Size steps, cuda::Size part);
-void wavefront_backward(const GpuLines&, std::span<const WavefrontLayer>,
-                        std::span<const cuda::LayerBackward>, cuda::Size steps, cuda::Size part);
+// Calls `run` for every part of every layer. It puts the part's work in the layer's line, where
+// what it reads of the layer below (backward: above) has been waited for.
+void wavefront_forward(const GpuLines&, const Wavefront&, const RunPart& run);
+void wavefront_backward(const GpuLines&, const Wavefront&, const RunPart& run);
 
-// Steps of a part that leave a persistent kernel's start small beside its work.
-inline constexpr cuda::Size kWavefrontPart = 32;
+// Steps of a part, which the bits of products over its rows may depend on: by the shape alone.
+[[nodiscard]] cuda::Size wavefront_part(cuda::Size steps, std::size_t layers);
+
+// How many lines a stack of layers is given for sequences of `steps` steps. 1: each layer has the
+// whole device, one after another.
+[[nodiscard]] std::size_t lines_that_pay(Gpu&, std::span<const cuda::LayerSpec> layers,
+                                         cuda::Size steps, cuda::Size batch);
 
 }  // namespace rondo::ops

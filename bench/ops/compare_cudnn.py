@@ -6,7 +6,7 @@
 TIMES.json is what `ops_cuda_bench --json` wrote. Forward + backward, all gradients; each of our
 cases stands beside cuDNN in fp16 (where it may take its persistent path), bf16 and TF32; the ratio
 is PyTorch's time over ours in bf16, and for TF32 over ours in TF32; each way to run a layer (as
-the module chooses, step by step, as a wavefront) is a row. PyTorch's layers get a fresh
+the module chooses, step by step, in parts in so many lines) is a row. PyTorch's layers get a fresh
 graph of autograd each step, as in training. Stops taking new cases after --seconds. Without torch
 or a GPU it says so and ends with 0.
 """

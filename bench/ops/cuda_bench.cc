@@ -5,8 +5,9 @@
 // Two roofs are measured first, in the same run: a large copy inside the device (bytes read and
 // written) and an 8192³ product in each precision, on random data. Each line is then an op with its
 // time and its share of the roof that bounds it; layers are forward + backward with all gradients,
-// as the module chooses to run them (the profile at the end names it), step by step beside it, and
-// several layers also as a wavefront.
+// as the module chooses to run them one after another (the profile at the end names it), step by
+// step beside it, and several layers also in parts in 1, 2, ... lines, as the trainer runs them: a
+// wavefront from 2 lines on. How many lines the trainer would take stands below them.
 // Median of rounds, timed by events of the device; the first passes (capture of graphs, choice of
 // algorithms) are not counted. --json writes the layers' times, for compare_cudnn.py. --quick is
 // small sizes, to try the program itself. Without a GPU it says why and ends with 77.
@@ -257,28 +258,40 @@ struct Stack {   // the same layer several times over
   Dim hidden, batch, steps, layers;
 };
 
-enum class Way { kChosen, kSteps, kWavefront };
-const char* name_of(Way w) {
-  const char* names[] = {"chosen", "steps", "wavefront"};
-  return names[static_cast<int>(w)];
+struct Way {
+  cuda::Recurrence recurrence = cuda::Recurrence::kChosen;
+  std::size_t lines = 0;   // 0: whole passes, layer after layer
+  [[nodiscard]] std::string name() const {
+    if (lines > 0) return "lines_" + std::to_string(lines);
+    return recurrence == cuda::Recurrence::kSteps ? "steps" : "chosen";
+  }
+};
+
+struct StackLayer {
+  cuda::Layer* layer;
+  cuda::Activations* activations;
+};
+
+cuda::LayerSpec spec_of(const Stack& s, Precision p) {
+  return {static_cast<std::int32_t>(s.cell), s.hidden, s.hidden, 0, p};
 }
 
 class LayerRun {
  public:
   LayerRun(Bench& b, const Stack& s, Precision p, Way way)
       : b_(b), s_(s), way_(way),
-        lines_(b.gpu, way == Way::kWavefront ? static_cast<std::size_t>(s.layers) : 1),
+        lines_(b.gpu, std::max<std::size_t>(way.lines, 1)),
         x_(b.random(s.steps * s.batch * s.hidden)),
         dy_(b.random(s.steps * s.batch * s.hidden)) {
     const Dim rows = gate_count(s.cell) * s.hidden;
     for (auto* w : {&w_ih_, &w_hh_}) *w = b.random(rows * s.hidden);
     for (auto* w : {&b_ih_, &b_hh_}) *w = b.random(rows);
-    cuda::LayerSpec spec{static_cast<std::int32_t>(s.cell), s.hidden, s.hidden, 0, p};
-    if (way == Way::kSteps) spec.recurrence = cuda::Recurrence::kSteps;
-    if (way == Way::kWavefront) spec.processors = lines_.processors();
+    cuda::LayerSpec spec = spec_of(s, p);
+    spec.recurrence = way.recurrence;
+    if (way.lines > 1) spec.processors = lines_.processors();
     const cuda::Sequences sequences{s.steps, s.batch, nullptr, nullptr};
     for (Dim i = 0; i < s.layers; ++i) {
-      WavefrontLayer& layer = layers_.emplace_back();
+      StackLayer& layer = layers_.emplace_back();
       must(b.api.layer_open(line(i), &spec, &layer.layer));
       must(b.api.activations_open(layer.layer, &sequences, &layer.activations));
       dx_.push_back(b.random(s.steps * s.batch * s.hidden));
@@ -289,7 +302,7 @@ class LayerRun {
     wire();
   }
   ~LayerRun() {
-    for (const WavefrontLayer& layer : layers_) {
+    for (const StackLayer& layer : layers_) {
       b_.api.activations_close(layer.activations);
       b_.api.layer_close(layer.layer);
     }
@@ -300,21 +313,25 @@ class LayerRun {
   // As in a training step: weights packed anew, forward, backward.
   void step() {
     const cuda::LayerWeights w{w_ih_->f(), w_hh_->f(), b_ih_->f(), b_hh_->f()};
-    for (const WavefrontLayer& layer : layers_) must(b_.api.layer_pack(layer.layer, &w));
-    if (way_ == Way::kWavefront) {
-      wavefront_forward(lines_, layers_, forward_, s_.steps, kWavefrontPart);
-      wavefront_backward(lines_, layers_, backward_, s_.steps, kWavefrontPart);
-      return;
-    }
-    for (std::size_t i = 0; i < layers_.size(); ++i)
-      must(b_.api.layer_forward(layers_[i].layer, layers_[i].activations, &forward_[i]));
-    for (std::size_t i = layers_.size(); i-- > 0;)
-      must(b_.api.layer_backward(layers_[i].layer, layers_[i].activations, &backward_[i]));
+    for (const StackLayer& layer : layers_) must(b_.api.layer_pack(layer.layer, &w));
+    const Wavefront shape{layers_.size(), s_.steps,
+                          way_.lines == 0 ? s_.steps : wavefront_part(s_.steps, layers_.size())};
+    wavefront_forward(lines_, shape, [&](std::size_t i, GpuSteps part) {
+      cuda::LayerForward call = forward_[i];
+      call.first = part.first, call.last = part.last;
+      must(b_.api.layer_forward(layers_[i].layer, layers_[i].activations, &call));
+    });
+    wavefront_backward(lines_, shape, [&](std::size_t i, GpuSteps part) {
+      cuda::LayerBackward call = backward_[i];
+      call.first = part.first, call.last = part.last;
+      must(b_.api.layer_backward(layers_[i].layer, layers_[i].activations, &call));
+    });
   }
 
  private:
   [[nodiscard]] cuda::Context* line(Dim i) const {
-    return lines_.line(static_cast<std::size_t>(i) % lines_.count());
+    return lines_.line(lines_.line_of(static_cast<std::size_t>(i),
+                                      static_cast<std::size_t>(s_.layers)));
   }
   void wire() {   // each layer to the next, both ways
     const float* below = x_->f();
@@ -336,7 +353,7 @@ class LayerRun {
   const GpuLines lines_;   // closed after the layers
   std::unique_ptr<Buffer> x_, dy_, w_ih_, w_hh_, b_ih_, b_hh_;
   std::vector<std::unique_ptr<Buffer>> dx_, gradients_;
-  std::vector<WavefrontLayer> layers_;
+  std::vector<StackLayer> layers_;
   std::vector<cuda::LayerForward> forward_;
   std::vector<cuda::LayerBackward> backward_;
 };
@@ -348,10 +365,20 @@ std::vector<Stack> stacks(bool quick) {
           {"lstm_h768_n16_t1024_l1", Cell::kLstm, 768, 16, 1024, 1},
           {"lstm_h1024_n64_t512_l1", Cell::kLstm, 1024, 64, 512, 1},
           {"lstm_h2048_n64_t256_l1", Cell::kLstm, 2048, 64, 256, 1},
+          {"lstm_h2048_n64_t256_l2", Cell::kLstm, 2048, 64, 256, 2},
           {"lstm_h512_n64_t512_l4", Cell::kLstm, 512, 64, 512, 4},
+          {"lstm_h1024_n64_t512_l2", Cell::kLstm, 1024, 64, 512, 2},
           {"gru_h512_n64_t512_l1", Cell::kGru, 512, 64, 512, 1},
           {"gru_h1024_n64_t512_l1", Cell::kGru, 1024, 64, 512, 1},
           {"rnn_h512_n64_t512_l1", Cell::kTanh, 512, 64, 512, 1}};
+}
+
+std::vector<Way> ways_of(const Stack& s) {
+  std::vector<Way> ways = {{}};
+  if (s.hidden <= 1024) ways.push_back({.recurrence = cuda::Recurrence::kSteps});   // else chosen
+  for (std::size_t n = 1; s.layers > 1 && n <= static_cast<std::size_t>(s.layers); n *= 2)
+    ways.push_back({.lines = n});
+  return ways;
 }
 
 void layers(Bench& b) {
@@ -359,13 +386,16 @@ void layers(Bench& b) {
     if (s.name.find(b.filter) == std::string::npos) continue;
     const double flops = 3.0 * 2 * static_cast<double>(s.steps * s.batch * s.layers) *
                          gate_count(s.cell) * static_cast<double>(s.hidden * 2 * s.hidden);
-    for (const Precision p : {Precision::kBf16, Precision::kTf32, Precision::kFloat32})
-      for (const Way way : {Way::kChosen, Way::kSteps, Way::kWavefront}) {
-        if (way == Way::kWavefront && s.layers == 1) continue;
-        if (way == Way::kSteps && s.hidden > 1024) continue;   // what is chosen there
+    for (const Precision p : {Precision::kBf16, Precision::kTf32, Precision::kFloat32}) {
+      for (const Way& way : ways_of(s)) {
         LayerRun run(b, s, p, way);
-        b.layers_line(s.name, name_of(way), p, flops, [&] { run.step(); });
+        b.layers_line(s.name, way.name().c_str(), p, flops, [&] { run.step(); });
       }
+      if (s.layers == 1) continue;
+      const std::vector<cuda::LayerSpec> stack(static_cast<std::size_t>(s.layers), spec_of(s, p));
+      std::printf("| %s, %s, the trainer takes lines_%zu | | | |\n", s.name.c_str(), name_of(p),
+                  lines_that_pay(b.gpu, stack, s.steps, s.batch));
+    }
   }
 }
 

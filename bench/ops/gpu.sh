@@ -71,7 +71,8 @@ if [ -z "$text" ]; then
   cat "$root"/{runtime,ops,actors,tests}/*/*.{h,cc} >"$text"
 fi
 timeout 60 "$python" "$root/bench/train/compare_torch.py" "$text" --bin "$programs" \
-  --device gpu --hidden 512 --batch 64 --seq 64 --rounds 2 --steps 120 2>&1 | tee "$out/train.txt"
+  --device gpu --precision tf32 --hidden 512 --batch 64 --seq 64 --rounds 2 --steps 120 2>&1 |
+  tee "$out/train.txt"
 trained=${PIPESTATUS[0]}
 
 # Two stages, each a process, on this GPU: a run that nothing disturbs, and one with kills.

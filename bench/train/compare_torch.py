@@ -3,11 +3,12 @@
 
     compare_torch.py TEXT [--bin BUILD/bin] [--hidden 128] [--batch 50] [--seq 50] [--layers 2] [--steps 200]
                      [--rounds 5] [--threads 2] [--replicas 1] [--stages 1] [--ddp 0] [--device cpu]
+                     [--precision float32]
 
 All sides take turns, so that a noisy machine is noisy for all. The first 20 steps of each run warm caches up and are
 not counted. Prints the ratio of the medians first. With --ddp P, PyTorch also runs as P processes of
 DistributedDataParallel (Gloo, one thread each), and the ratio is to the better of the two. With --device gpu both sides
-run on the GPU. The Python that runs this script runs PyTorch's.
+run on the GPU; --precision is ours: PyTorch's layers take TF32 from cuDNN unless told otherwise. The Python that runs this script runs PyTorch's.
 """
 
 import argparse
@@ -29,7 +30,7 @@ def rondo(options):
         command = [os.path.join(options.bin, "rondo-train"), "--text", options.text, "--steps",
                    str(options.steps), "--out", os.path.join(folder, "out"), "-o", "json",
                    "--replicas", str(options.replicas), "--stages", str(options.stages),
-                   "--device", options.device] + sizes(options)
+                   "--device", options.device, "--precision", options.precision] + sizes(options)
         if options.replicas * options.stages == 1:
             command += ["--threads", str(options.threads)]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -71,6 +72,7 @@ def main():
     parser.add_argument("--layers", type=int, default=2)
     parser.add_argument("--ddp", type=int, default=0)
     parser.add_argument("--device", choices=["cpu", "gpu"], default="cpu")
+    parser.add_argument("--precision", choices=["float32", "tf32", "bf16"], default="float32")
     options = parser.parse_args()
     if options.steps <= WARM:
         parser.error(f"--steps: more than {WARM}, which are not counted")

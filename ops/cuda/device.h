@@ -29,7 +29,7 @@ struct Context {
   cudaStream_t stream = nullptr;
   cudaEvent_t marks[2] = {nullptr, nullptr};
   cudaEvent_t order = nullptr;
-  cudaStream_t copies = nullptr;   // of copies beside the line
+  cudaStream_t copies = nullptr;   // of copies beside the line; both made by the first one
   std::array<cudaEvent_t, 16> copied{};   // of the last ones, by number
   std::uint64_t copies_begun = 0;
   std::array<cudaEvent_t, 16> noted{};    // the last points in the line, by number
@@ -41,18 +41,23 @@ struct Context {
   std::size_t scratch_bytes = 0;
   std::map<PlanKey, cublasLtMatmulAlgo_t> plans;
   std::uint32_t* stalled = nullptr;    // host memory: a persistent kernel gave up waiting
+  std::uint64_t patience_ns = 0;       // of its waits
+  std::set<Context*> beside;           // of the main one: the other lines
   std::set<std::string> recurrences;   // how the layers go through time, for profile()
-  Context& top() { return main == nullptr ? *this : *main; }   // has `stalled`, `recurrences`
+  Context& top() { return main == nullptr ? *this : *main; }   // has what is above, but the plans
 };
 
 inline constexpr std::size_t kWorkspaceBytes = std::size_t{64} << 20;
 inline constexpr int kThreads = 256;        // of every block
 inline constexpr Size kPartialsMax = 1024;
+inline constexpr std::uint64_t kNsOfASecond = 1'000'000'000;
 inline constexpr Size kBlocksMax = 4096;    // of kernels that stride over a flat buffer
 
 Fault fail(const char* format, ...) __attribute__((format(printf, 1, 2)));
 Fault check(cudaError_t, const char* what);
 Fault use(Context&);                                            // the calling thread's device
+// Device memory that any line of the context may still work on: waits for all of them.
+Fault free_memory(Context&, void*);
 Fault scratch(Context&, std::size_t bytes, void** out);         // until the next call of scratch
 Fault sum_partials(Context&, Size count, double* sum, int add);   // ascending, in double
 

@@ -17,7 +17,7 @@
 
 namespace rondo::ops::cuda {
 
-inline constexpr std::uint32_t kVersion = 3;
+inline constexpr std::uint32_t kVersion = 4;
 inline constexpr const char* kEntryName = "rondo_ops_cuda_entries";
 inline constexpr const char* kModuleName = "librondo_ops_cuda.so";
 
@@ -89,8 +89,9 @@ struct LayerNorm {   // layer_norm.h
 struct LayerNormBackward {
   Size rows, features;
   const float *weight, *x, *dy, *mean, *inverse;
-  float *dx, *dweight, *dbias;   // dx may be dy
-  std::int32_t add;
+  float *dx;                // may be dy; null: not wanted
+  float *dweight, *dbias;   // sums over all rows; null: not wanted
+  std::int32_t add;         // to the sums
 };
 
 struct Dropout {   // dropout.h: the same mask as on the CPU
@@ -138,7 +139,15 @@ struct LayerSpec {
   Size projection = 0;        // LSTM only; 0: none
   std::int32_t reverse = 0;   // reads each sequence backwards; y and dx lie as x does
   Recurrence recurrence = Recurrence::kChosen;
-  std::int32_t processors = 0;   // that a persistent kernel may take; 0: all
+  // That a persistent kernel may take; 0: all. Who gives shares sees to it that those of all lines
+  // together are on the device: their kernels are started without the driver's word for it.
+  std::int32_t processors = 0;
+};
+
+// How a layer would go through time with so many sequences.
+struct LayerPlan {
+  std::int32_t persistent;
+  std::int32_t step_tiles;   // of a persistent one: tiles of 8 sequences that a block does a step
 };
 
 // Equal lengths: at and sequence null. Else packed as lengths.h says.
@@ -255,6 +264,7 @@ struct Entries {
   Fault (*scan_backward)(Context*, const Scan*);
 
   Fault (*layer_open)(Context*, const LayerSpec*, Layer** out);
+  Fault (*layer_plan)(Context*, const LayerSpec*, Size batch, LayerPlan*);   // host; opens nothing
   void (*layer_close)(Layer*);   // its activations are closed before it
   Fault (*layer_pack)(Layer*, const LayerWeights*);
   Fault (*activations_open)(Layer*, const Sequences*, Activations** out);

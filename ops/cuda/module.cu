@@ -1,9 +1,13 @@
 // The module's table, devices, memory and time. Kernels are in the other files.
 
+#include <charconv>
 #include <cstdarg>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <system_error>
+#include <utility>
 
 #include <rondo/ops/cuda/device.h>
 #include <rondo/ops/cuda/persistent.h>
@@ -32,14 +36,38 @@ Fault use(Context& c) {
   return nullptr;
 }
 
-// Growing waits for what still uses the old memory: cudaFree does.
+namespace {
+
+// All that the context's lines and their copies have been given.
+Fault wait_for_lines(Context& c) {
+  const auto wait = [](const Context& line) -> Fault {
+    RONDO_CUDA(cudaStreamSynchronize(line.stream));
+    if (line.copies != nullptr) RONDO_CUDA(cudaStreamSynchronize(line.copies));
+    return nullptr;
+  };
+  RONDO_TRY(wait(c.top()));
+  for (const Context* line : c.top().beside) RONDO_TRY(wait(*line));
+  return nullptr;
+}
+
+}  // namespace
+
+// A device that is broken waits for nothing: the memory goes back all the same.
+Fault free_memory(Context& c, void* memory) {
+  if (memory == nullptr) return nullptr;
+  RONDO_TRY(use(c));
+  const Fault fault = wait_for_lines(c);
+  const cudaError_t freed = cudaFree(memory);
+  return fault != nullptr ? fault : check(freed, "cudaFree");
+}
+
 Fault scratch(Context& c, std::size_t bytes, void** out) {
   if (c.scratch_bytes < bytes) {
-    RONDO_CUDA(cudaStreamSynchronize(c.stream));
     void* larger = nullptr;
     RONDO_TRY(allocate(&c, bytes, &larger));
-    if (c.scratch != nullptr) RONDO_CUDA(cudaFree(c.scratch));
-    c.scratch = larger, c.scratch_bytes = bytes;
+    void* const smaller = std::exchange(c.scratch, larger);
+    c.scratch_bytes = bytes;
+    RONDO_TRY(free_memory(c, smaller));
   }
   *out = c.scratch;
   return nullptr;
@@ -67,11 +95,7 @@ Fault device_count(int* count) {
 Fault open_parts(Context& c) {
   RONDO_CUDA(cudaStreamCreateWithFlags(&c.stream, cudaStreamNonBlocking));
   for (cudaEvent_t& mark : c.marks) RONDO_CUDA(cudaEventCreate(&mark));
-  RONDO_CUDA(cudaStreamCreateWithFlags(&c.copies, cudaStreamNonBlocking));
   RONDO_CUDA(cudaEventCreateWithFlags(&c.order, cudaEventDisableTiming));
-  for (auto* events : {&c.copied, &c.noted})
-    for (cudaEvent_t& event : *events)
-      RONDO_CUDA(cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
   if (const cublasStatus_t status = cublasLtCreate(&c.lt); status != CUBLAS_STATUS_SUCCESS)
     return fail("cuBLASLt does not start: %s", cublasLtGetStatusName(status));
   RONDO_TRY(allocate(&c, kWorkspaceBytes, &c.workspace));
@@ -84,10 +108,9 @@ Fault open_parts(Context& c) {
 void close(Context* c) {
   if (c == nullptr) return;
   (void)cudaSetDevice(c->device);
-  for (cudaStream_t line : {c->stream, c->copies})
-    if (line != nullptr) (void)cudaStreamSynchronize(line);
   for (void* memory : {c->workspace, static_cast<void*>(c->partials), c->scratch})
-    if (memory != nullptr) (void)cudaFree(memory);
+    (void)free_memory(*c, memory);
+  if (c->main != nullptr) c->main->beside.erase(c);
   if (c->stalled != nullptr) (void)cudaFreeHost(c->stalled);
   if (c->lt != nullptr) (void)cublasLtDestroy(c->lt);
   for (const auto* events : {&c->copied, &c->noted})
@@ -98,6 +121,19 @@ void close(Context* c) {
   for (cudaStream_t line : {c->stream, c->copies})
     if (line != nullptr) (void)cudaStreamDestroy(line);
   delete c;
+}
+
+Fault read_patience(std::uint64_t* ns) {
+  constexpr std::uint64_t kSeconds = 10, kSecondsMax = 1'000'000;
+  const char* told = std::getenv("RONDO_GPU_PATIENCE");
+  std::uint64_t seconds = kSeconds;
+  const char* end = told == nullptr ? nullptr : told + std::strlen(told);
+  if (told != nullptr)
+    if (const auto read = std::from_chars(told, end, seconds);
+        read.ec != std::errc() || read.ptr != end || seconds == 0 || seconds > kSecondsMax)
+      return fail("RONDO_GPU_PATIENCE is a number of seconds from 1 to 1000000, not '%.40s'", told);
+  *ns = seconds * kNsOfASecond;
+  return nullptr;
 }
 
 Fault open(int device, Context** out) {
@@ -112,6 +148,7 @@ Fault open(int device, Context** out) {
                 properties.major, properties.minor, kMajorMin);
   std::unique_ptr<Context, void (*)(Context*)> c(new Context{.device = device}, close);
   c->processors = properties.multiProcessorCount;
+  RONDO_TRY(read_patience(&c->patience_ns));
   RONDO_TRY(use(*c));
   RONDO_TRY(open_parts(*c));
   *out = c.release();
@@ -121,6 +158,7 @@ Fault open(int device, Context** out) {
 Fault open_beside(Context* c, Context** out) {
   RONDO_TRY(open(c->device, out));
   (*out)->main = &c->top();
+  c->top().beside.insert(*out);
   return nullptr;
 }
 
@@ -176,10 +214,7 @@ Fault between_marks(Context* c, double* seconds) {
 }
 
 Fault release(Context* c, void* memory) {
-  RONDO_TRY(use(*c));
-  RONDO_CUDA(cudaStreamSynchronize(c->stream));
-  RONDO_CUDA(cudaFree(memory));
-  return nullptr;
+  return free_memory(*c, memory);
 }
 
 Fault copy_in(Context* c, void* to, const void* from, std::size_t bytes) {
@@ -248,9 +283,10 @@ const Entries kEntries = {
     .layer_norm_backward = layer_norm_backward, .dropout = dropout, .embedding = embedding,
     .embedding_backward = embedding_backward, .product = product, .add_bias = add_bias,
     .scan = scan, .scan_backward = scan_backward, .layer_open = layer_open,
-    .layer_close = layer_close, .layer_pack = layer_pack, .activations_open = activations_open,
-    .activations_close = activations_close, .activations_y = activations_y,
-    .layer_forward = layer_forward, .layer_backward = layer_backward};
+    .layer_plan = layer_plan, .layer_close = layer_close, .layer_pack = layer_pack,
+    .activations_open = activations_open, .activations_close = activations_close,
+    .activations_y = activations_y, .layer_forward = layer_forward,
+    .layer_backward = layer_backward};
 
 }  // namespace
 

@@ -11,7 +11,6 @@ namespace {
 
 constexpr int kWarps = kThreads / 32;
 constexpr int kFragment = 512;   // bytes of a warp's: 16 a lane
-constexpr std::uint64_t kPatienceNs = 10'000'000'000;
 
 enum Pass { kForward, kBackward };
 
@@ -214,10 +213,21 @@ Fault connect(Layer& l, Size batch, const Depth& d, const Grid& g, PersistentLin
   if (d.length % chunk_of(l) != 0)
     RONDO_CUDA(cudaMemsetAsync(l.mail.as<void>(), 0, static_cast<std::size_t>(mail), l.c.stream));
   *link = {.mail = l.mail.as<uint4>(), .flags = l.flags.as<std::uint32_t>(),
-           .stalled = l.c.top().stalled, .patience_ns = kPatienceNs, .blocks = l.plan.blocks,
-           .slabs = g.slabs, .chunks = d.chunks, .warp_chunks = d.warp_chunks,
+           .stalled = l.c.top().stalled, .patience_ns = l.c.top().patience_ns,
+           .blocks = l.plan.blocks, .slabs = g.slabs, .chunks = d.chunks,
+           .warp_chunks = d.warp_chunks,
            .batch = static_cast<int>(batch), .hidden = static_cast<int>(l.spec.hidden)};
   return nullptr;
+}
+
+// A layer that has the device to itself is launched cooperatively: the driver sees to it that all
+// blocks are there at once. It may let such grids of several streams wait for one another's end,
+// so a layer with a share is launched plainly. All its blocks come to be there too: a grid has at
+// most a block for each processor of the share (lay_grid), every processor holds one (admit_all),
+// the shares of all lines together are at most the device (LayerSpec::processors), a line has one
+// grid at a time, and any other kernel ends without waiting for these.
+bool launches_together(const Layer& l) {
+  return l.spec.processors == 0 || l.spec.processors >= l.c.processors;
 }
 
 template <class P>
@@ -231,7 +241,7 @@ Fault start(Layer& l, void (*const (&kernels)[2])(P), const Grid& g, const Depth
   config.dynamicSmemBytes = static_cast<std::size_t>(shared_bytes(d, g, l.plan.units));
   config.stream = l.c.stream;
   config.attrs = &together;
-  config.numAttrs = 1;
+  config.numAttrs = launches_together(l) ? 1 : 0;
   return check(cudaLaunchKernelEx(&config, kernels[g.tiles - 1], p),
                "the start of a persistent kernel");
 }
@@ -269,6 +279,17 @@ Fault plan_persistent(Layer& l) {
   else std::snprintf(text + length, left, "persistent (%d units a block)", l.plan.units);
   l.c.top().recurrences.insert(text);
   return why == nullptr ? open_stalled(l.c.top()) : nullptr;
+}
+
+Fault plan_for(Layer& l, Size batch, LayerPlan* out) {
+  const char* why = nullptr;
+  Grid g;
+  *out = {};
+  RONDO_TRY(try_plan(l, &l.plan, &why));
+  if (l.plan.units == 0 || batch > kPersistentBatchMax || !lay_grid(l, l.plan, batch, &g))
+    return nullptr;
+  *out = {.persistent = 1, .step_tiles = g.slabs * g.tiles};
+  return nullptr;
 }
 
 Fault pack_persistent(Layer& l) {
@@ -321,7 +342,7 @@ Fault check_stalled(Context& c) {
   if (stalled == nullptr || *stalled == 0) return nullptr;
   return fail("a recurrent layer's kernel waited more than %d s for another of its blocks and gave "
               "up; what this GPU has computed since is not valid",
-              static_cast<int>(kPatienceNs / 1'000'000'000));
+              static_cast<int>(c.top().patience_ns / kNsOfASecond));
 }
 
 }  // namespace rondo::ops::cuda

@@ -15,9 +15,10 @@
 // (Diamos et al. 2016, "Persistent RNNs"; the warps' waiting for parts only is ours.)
 //
 // float32 is three TF32 products of operands split in two (as CUTLASS does): about float32's error.
-// All blocks of a launch must be on the device at once: the launch is cooperative, and the driver
-// refuses it otherwise. A wait has an end: after `patience` a block gives up, says so in a word of
-// host memory, and every call that hands numbers to the host is a fault from then on.
+// All blocks of a launch must be on the device at once (launches_together in persistent.cu). A wait
+// has an end: after `patience` a block gives up, says so in a word of host memory, and every call
+// that hands numbers to the host is a fault from then on. That is 10 s, or as many seconds as
+// RONDO_GPU_PATIENCE says, for tools that slow a kernel down a hundred times.
 
 #include <rondo/ops/cuda/device.h>
 
@@ -88,6 +89,7 @@ struct PersistentPlan {
 };
 
 Fault plan_persistent(Layer&);             // also names the choice in the context's profile
+Fault plan_for(Layer&, Size batch, LayerPlan*);   // says nothing in the profile
 Fault pack_persistent(Layer&);             // after w_hh
 bool runs_persistent(const Layer&, const Activations&);
 // Steps [first, last); the input parts of their gates are there.

@@ -84,7 +84,8 @@ Fault choose(Context& c, const Product& p, Plan& plan, cublasLtMatmulAlgo_t& alg
   const cublasStatus_t status =
       cublasLtMatmulAlgoGetHeuristic(c.lt, plan.operation, plan.first, plan.second, plan.result,
                                      plan.result, plan.preference, 1, &found, &count);
-  if (status == CUBLAS_STATUS_NOT_SUPPORTED || (status == CUBLAS_STATUS_SUCCESS && count == 0))
+  const bool none = count == 0 || found.state != CUBLAS_STATUS_SUCCESS;
+  if (status == CUBLAS_STATUS_NOT_SUPPORTED || (status == CUBLAS_STATUS_SUCCESS && none))
     return fail("cuBLASLt has no algorithm for a product of %lld rows, %lld columns, depth %lld",
                 static_cast<long long>(p.rows), static_cast<long long>(p.columns),
                 static_cast<long long>(p.depth));

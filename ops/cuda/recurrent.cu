@@ -11,19 +11,13 @@
 namespace rondo::ops::cuda {
 
 Memory::~Memory() {
-  if (data_ == nullptr) return;
-  (void)cudaSetDevice(context_->device);
-  (void)cudaStreamSynchronize(context_->stream);
-  (void)cudaFree(data_);
+  if (data_ != nullptr) (void)free_memory(*context_, data_);
 }
 
 Fault Memory::ensure(Context& c, Size bytes) {
   if (bytes_ >= bytes) return nullptr;
-  if (data_ != nullptr) {
-    RONDO_CUDA(cudaStreamSynchronize(c.stream));
-    RONDO_CUDA(cudaFree(data_));
-    data_ = nullptr, bytes_ = 0;
-  }
+  bytes_ = 0;
+  RONDO_TRY(free_memory(c, std::exchange(data_, nullptr)));
   RONDO_TRY(allocate(&c, static_cast<std::size_t>(bytes), &data_));
   context_ = &c, bytes_ = bytes;
   return nullptr;
@@ -157,8 +151,9 @@ Fault lay_out(Activations& a, const Sequences& s) {
 
 }  // namespace
 
-Fault layer_open(Context* c, const LayerSpec* s, Layer** out) {
-  *out = nullptr;
+namespace {
+
+Fault check_spec(const LayerSpec* s) {
   RONDO_NEED(s->inputs > 0 && s->hidden > 0);
   if (s->cell < kTanh || s->cell > kGru)
     return fail("the GPU knows no recurrent cell %d", static_cast<int>(s->cell));
@@ -167,14 +162,33 @@ Fault layer_open(Context* c, const LayerSpec* s, Layer** out) {
   RONDO_NEED(s->projection >= 0);
   if (s->projection > 0 && s->cell != kLstm)
     return fail("on the GPU, as elsewhere, only an LSTM has a projection");
-  *out = new (std::nothrow) Layer{.c = *c, .spec = *s, .slots = slots_of(s->cell),
-                                  .gates = gates_of(s->cell),
-                                  .state = s->projection > 0 ? s->projection : s->hidden,
-                                  .rounded = s->precision == Precision::kBf16};
+  return nullptr;
+}
+
+Layer layer_of(Context& c, const LayerSpec& s) {
+  return Layer{.c = c, .spec = s, .slots = slots_of(s.cell), .gates = gates_of(s.cell),
+               .state = s.projection > 0 ? s.projection : s.hidden,
+               .rounded = s.precision == Precision::kBf16};
+}
+
+}  // namespace
+
+Fault layer_open(Context* c, const LayerSpec* s, Layer** out) {
+  *out = nullptr;
+  RONDO_TRY(check_spec(s));
+  *out = new (std::nothrow) Layer(layer_of(*c, *s));
   if (*out == nullptr) return fail("out of memory");
   const Fault fault = plan_persistent(**out);
   if (fault != nullptr) layer_close(std::exchange(*out, nullptr));
   return fault;
+}
+
+Fault layer_plan(Context* c, const LayerSpec* s, Size batch, LayerPlan* out) {
+  RONDO_TRY(check_spec(s));
+  RONDO_NEED(batch > 0);
+  RONDO_TRY(use(*c));
+  Layer layer = layer_of(*c, *s);
+  return plan_for(layer, batch, out);
 }
 
 void layer_close(Layer* l) { delete l; }

@@ -160,18 +160,28 @@ Fault layer_norm(Context* c, const LayerNorm* p) {
   return launch(*c, layer_norm_kernel<kThreads>, p->rows, *p);
 }
 
+namespace {
+
+Fault norm_sums(Context& c, const LayerNormBackward& p) {
+  const Size chunks = std::max<Size>(1, std::min<Size>(64, p.rows / 32));
+  const Size chunk_rows = ceil_div(p.rows, chunks), tiles = ceil_div(p.features, kThreads);
+  void* memory = nullptr;
+  RONDO_TRY(scratch(c, static_cast<std::size_t>(2 * chunks * p.features) * sizeof(float),
+                    &memory));
+  auto* sums = static_cast<float*>(memory);
+  RONDO_TRY(launch(c, norm_chunk_kernel, chunks * tiles, p, tiles, chunk_rows, sums));
+  return launch(c, norm_sums_kernel, flat_blocks(p.features), p, chunks, sums);
+}
+
+}  // namespace
+
 // The columns first: dx may be dy.
 Fault layer_norm_backward(Context* c, const LayerNormBackward* p) {
   RONDO_NEED(p->rows > 0 && p->features > 0);
+  RONDO_NEED((p->dweight == nullptr) == (p->dbias == nullptr));
   RONDO_TRY(use(*c));
-  const Size chunks = std::max<Size>(1, std::min<Size>(64, p->rows / 32));
-  const Size chunk_rows = ceil_div(p->rows, chunks), tiles = ceil_div(p->features, kThreads);
-  void* memory = nullptr;
-  RONDO_TRY(scratch(*c, static_cast<std::size_t>(2 * chunks * p->features) * sizeof(float),
-                    &memory));
-  auto* sums = static_cast<float*>(memory);
-  RONDO_TRY(launch(*c, norm_chunk_kernel, chunks * tiles, *p, tiles, chunk_rows, sums));
-  RONDO_TRY(launch(*c, norm_sums_kernel, flat_blocks(p->features), *p, chunks, sums));
+  if (p->dweight != nullptr) RONDO_TRY(norm_sums(*c, *p));
+  if (p->dx == nullptr) return nullptr;
   if (p->features <= kWarpRowMax)
     return launch(*c, norm_dx_kernel<32>, warp_row_blocks(p->rows), *p);
   return launch(*c, norm_dx_kernel<kThreads>, p->rows, *p);

@@ -47,6 +47,7 @@ Fault add_bias(Context*, float* x, const float* bias, Size rows, Size columns);
 Fault scan(Context*, const Scan*);
 Fault scan_backward(Context*, const Scan*);
 Fault layer_open(Context*, const LayerSpec*, Layer** out);
+Fault layer_plan(Context*, const LayerSpec*, Size batch, LayerPlan*);
 void layer_close(Layer*);
 Fault layer_pack(Layer*, const LayerWeights*);
 Fault activations_open(Layer*, const Sequences*, Activations** out);

@@ -2,6 +2,7 @@
 // copies to that on a second stream; device memory that other processes of the machine open.
 
 #include <cstring>
+#include <utility>
 
 #include <rondo/ops/cuda/device.h>
 #include <rondo/ops/cuda/persistent.h>
@@ -31,7 +32,9 @@ Fault bus_id(Context* c, char* text, std::size_t bytes) {
 
 Fault note(Context* c, std::uint64_t* number) {
   RONDO_TRY(use(*c));
-  RONDO_CUDA(cudaEventRecord(c->noted[c->notes % c->noted.size()], c->stream));
+  cudaEvent_t& event = c->noted[c->notes % c->noted.size()];
+  if (event == nullptr) RONDO_CUDA(cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
+  RONDO_CUDA(cudaEventRecord(event, c->stream));
   *number = ++c->notes;
   return nullptr;
 }
@@ -55,13 +58,27 @@ Fault allocate_host(Context* c, std::size_t bytes, void** out) {
 
 Fault release_host(Context* c, void* memory) {
   RONDO_TRY(use(*c));
-  RONDO_CUDA(cudaStreamSynchronize(c->copies));
+  if (c->copies != nullptr) RONDO_CUDA(cudaStreamSynchronize(c->copies));
   RONDO_CUDA(cudaFreeHost(memory));
   return nullptr;
 }
 
+namespace {
+
+// A line that only computes has none.
+Fault open_copies(Context& c) {
+  if (c.copies != nullptr) return nullptr;
+  for (cudaEvent_t& event : c.copied)   // of a try that failed: those that are there
+    if (event == nullptr) RONDO_CUDA(cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
+  RONDO_CUDA(cudaStreamCreateWithFlags(&c.copies, cudaStreamNonBlocking));
+  return nullptr;
+}
+
+}  // namespace
+
 Fault copy_out_later(Context* c, void* to, const void* from, std::size_t bytes) {
   RONDO_TRY(use(*c));
+  RONDO_TRY(open_copies(*c));
   RONDO_CUDA(cudaEventRecord(c->order, c->stream));
   RONDO_CUDA(cudaStreamWaitEvent(c->copies, c->order, 0));
   RONDO_CUDA(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, c->copies));
@@ -85,7 +102,7 @@ Fault wait_for_copy(Context* c, std::uint64_t number) {
 
 Fault wait_for_copies(Context* c) {
   RONDO_TRY(use(*c));
-  RONDO_CUDA(cudaStreamSynchronize(c->copies));
+  if (c->copies != nullptr) RONDO_CUDA(cudaStreamSynchronize(c->copies));
   return check_stalled(*c);
 }
 
@@ -110,8 +127,7 @@ Fault allocate_named(Context* c, std::size_t bytes, void** out, MemoryName* name
   cudaIpcMemHandle_t handle{};
   const cudaError_t error = cudaIpcGetMemHandle(&handle, *out);
   if (error != cudaSuccess) {
-    (void)cudaFree(*out);
-    *out = nullptr;
+    (void)free_memory(*c, std::exchange(*out, nullptr));
     return check(error, "cudaIpcGetMemHandle");
   }
   std::memcpy(name->bytes, &handle, sizeof handle);

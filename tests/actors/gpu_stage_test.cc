@@ -3,7 +3,6 @@
 
 #include <gtest/gtest.h>
 
-#include <cmath>
 #include <csignal>
 #include <cstdlib>
 #include <memory>
@@ -13,42 +12,12 @@
 
 #include <rondo/ops/gpu_buffer.h>
 
+#include "on_gpu.h"
 #include "one_step.h"
 #include "program.h"
 
 namespace rondo::actors {
 namespace {
-
-// The emulated module for this process and those that it starts.
-class OnGpu {
- public:
-  explicit OnGpu(const char* kind = "") {
-    setenv("RONDO_CUDA_MODULE", RONDO_TEST_EMULATED_MODULE, 1);
-    setenv("RONDO_EMULATED_GPU", kind, 1);
-  }
-  ~OnGpu() {
-    unsetenv("RONDO_CUDA_MODULE");
-    unsetenv("RONDO_EMULATED_GPU");
-  }
-  OnGpu(const OnGpu&) = delete;
-  OnGpu& operator=(const OnGpu&) = delete;
-};
-
-RunSpec on_gpu(RunSpec spec) {
-  spec.device = Device::kGpu;
-  return spec;
-}
-
-double relative_error(const std::vector<float>& got, const std::vector<float>& wanted) {
-  if (got.size() != wanted.size()) return HUGE_VAL;
-  double error = 0, size = 0;
-  for (std::size_t i = 0; i < wanted.size(); ++i) {
-    const double want = static_cast<double>(wanted[i]);
-    error += (static_cast<double>(got[i]) - want) * (static_cast<double>(got[i]) - want);
-    size += want * want;
-  }
-  return std::sqrt(error / size);
-}
 
 class GpuStep : public testing::TestWithParam<CellKind> {};
 INSTANTIATE_TEST_SUITE_P(Cells, GpuStep,
@@ -183,8 +152,12 @@ TEST(GpuStage, AVersionIsCopiedWhileTheNextStepRuns) {
 }
 
 // Each part is there when it is said to be, the last one first.
-TEST(GpuStage, AGradientIsHandedOverPartByPartInTheBitsOfTheWhole) {
+class GpuLinesOf : public testing::TestWithParam<const char*> {};
+INSTANTIATE_TEST_SUITE_P(Lines, GpuLinesOf, testing::Values("1", "3"));
+
+TEST_P(GpuLinesOf, AGradientIsHandedOverPartByPartInTheBitsOfTheWhole) {
   const OnGpu gpu;
+  const Variable lines("RONDO_GPU_LINES", GetParam());
   RunSpec spec = on_gpu(small(CellKind::kGru, {1, 1, 2}));
   spec.model.layers = 3;
   spec.model.embedding = 4;

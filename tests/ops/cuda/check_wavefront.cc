@@ -17,6 +17,11 @@ struct StackCase {
   Dim layers, units, steps, batch, part;
 };
 
+struct StackLayer {
+  cuda::Layer* layer;
+  cuda::Activations* activations;
+};
+
 // A stack of equal layers, all of whose results can be told apart by their bits.
 class Stack {
  public:
@@ -31,7 +36,7 @@ class Stack {
       spec.recurrence = recurrence;
       spec.processors = lines.processors();
       const cuda::Sequences sequences{c.steps, c.batch, nullptr, nullptr};
-      WavefrontLayer& layer = layers_.emplace_back();
+      StackLayer& layer = layers_.emplace_back();
       must(h.api().layer_open(line(i), &spec, &layer.layer));
       for (const Dim count : {rows * c.units, rows * c.units, rows, rows}) {
         weights_.push_back(random({count}, 10 + static_cast<std::uint32_t>(weights_.size())));
@@ -46,7 +51,7 @@ class Stack {
     }
   }
   ~Stack() {
-    for (const WavefrontLayer& layer : layers_) {
+    for (const StackLayer& layer : layers_) {
       h_.api().activations_close(layer.activations);
       h_.api().layer_close(layer.layer);
     }
@@ -68,15 +73,17 @@ class Stack {
       backward[i].w_ih = gradient(at, 0), backward[i].w_hh = gradient(at, 1);
       backward[i].b_ih = gradient(at, 2), backward[i].b_hh = gradient(at, 3);
     }
-    if (lines_.count() > 1) {
-      wavefront_forward(lines_, layers_, forward, c_.steps, c_.part);
-      wavefront_backward(lines_, layers_, backward, c_.steps, c_.part);
-      return;
-    }
-    for (std::size_t i = 0; i < layers_.size(); ++i)
-      wavefront_forward(lines_, {&layers_[i], 1}, {&forward[i], 1}, c_.steps, c_.part);
-    for (std::size_t i = layers_.size(); i-- > 0;)
-      wavefront_backward(lines_, {&layers_[i], 1}, {&backward[i], 1}, c_.steps, c_.part);
+    const Wavefront shape{layers_.size(), c_.steps, c_.part};
+    wavefront_forward(lines_, shape, [&](std::size_t i, GpuSteps part) {
+      cuda::LayerForward call = forward[i];
+      call.first = part.first, call.last = part.last;
+      must(h_.api().layer_forward(layers_[i].layer, layers_[i].activations, &call));
+    });
+    wavefront_backward(lines_, shape, [&](std::size_t i, GpuSteps part) {
+      cuda::LayerBackward call = backward[i];
+      call.first = part.first, call.last = part.last;
+      must(h_.api().layer_backward(layers_[i].layer, layers_[i].activations, &call));
+    });
   }
 
   // Everything that the passes have left, in the order of layers.
@@ -100,7 +107,8 @@ class Stack {
     return std::make_unique<Buffer>(h_.gpu(), numbers);
   }
   [[nodiscard]] cuda::Context* line(Dim i) const {
-    return lines_.line(static_cast<std::size_t>(i) % lines_.count());
+    return lines_.line(lines_.line_of(static_cast<std::size_t>(i),
+                                      static_cast<std::size_t>(c_.layers)));
   }
   [[nodiscard]] const float* weight(Dim layer, Dim which) const {
     return weights_[static_cast<std::size_t>(layer * 4 + which)]->f();
@@ -114,24 +122,28 @@ class Stack {
   const GpuLines& lines_;
   Held x_, dy_;
   std::vector<Held> weights_, gradients_, last_, dx_;
-  std::vector<WavefrontLayer> layers_;
+  std::vector<StackLayer> layers_;
 };
 
 void same_as_layer_after_layer(Harness& h, const StackCase& c, Precision p, Recurrence r) {
   const std::string name = "wavefront_" + c.name + (p == Precision::kBf16 ? "_bf16" : "_float32") +
                            (r == Recurrence::kSteps ? "_steps" : "");
   if (!h.wanted(name)) return;
-  const GpuLines single(h.gpu(), 1), lines(h.gpu(), static_cast<std::size_t>(c.layers));
-  Stack after(h, c, p, r, single), wave(h, c, p, r, lines);
+  const GpuLines single(h.gpu(), 1);
+  Stack after(h, c, p, r, single);
   after.run();
   const std::vector<float> wanted = after.results();
-  for (int again = 0; again < 3; ++again) {   // steps: launched, captured, replayed
-    wave.run();
-    const std::vector<float> got = wave.results();
-    bool same = got.size() == wanted.size();
-    for (std::size_t i = 0; same && i < got.size(); ++i)
-      same = std::isfinite(got[i]) && std::memcmp(&got[i], &wanted[i], sizeof(float)) == 0;
-    h.claim(name + ": the bits of layer after layer", same);
+  for (std::size_t count = 2; count <= static_cast<std::size_t>(c.layers); ++count) {
+    const GpuLines lines(h.gpu(), count);
+    Stack wave(h, c, p, r, lines);
+    for (int again = 0; again < 3; ++again) {   // steps: launched, captured, replayed
+      wave.run();
+      const std::vector<float> got = wave.results();
+      bool same = got.size() == wanted.size();
+      for (std::size_t i = 0; same && i < got.size(); ++i)
+        same = std::isfinite(got[i]) && std::memcmp(&got[i], &wanted[i], sizeof(float)) == 0;
+      h.claim(name + ": the bits of layer after layer, " + std::to_string(count) + " lines", same);
+    }
   }
 }
 

@@ -170,19 +170,22 @@ TEST(GpuTest, WrongShapesAndUnknownCellsAreSentences) {
 // A layer of one step, open, packed and run forward once.
 class SmallLayer {
  public:
-  SmallLayer(Gpu& gpu, const cuda::LayerSpec& spec) : gpu_(gpu) {
+  SmallLayer(Gpu& gpu, const cuda::LayerSpec& spec) : SmallLayer(gpu, spec, gpu.context(), 3) {}
+  SmallLayer(Gpu& gpu, const cuda::LayerSpec& spec, cuda::Context* line, cuda::Size batch)
+      : gpu_(gpu) {
     const cuda::Size rows = 4 * spec.hidden;
     const GpuBuffer w_ih = zeros(rows * spec.inputs), w_hh = zeros(rows * spec.hidden);
-    const GpuBuffer b_ih = zeros(rows), b_hh = zeros(rows), x = zeros(3 * spec.inputs);
+    const GpuBuffer b_ih = zeros(rows), b_hh = zeros(rows), x = zeros(batch * spec.inputs);
     const cuda::LayerWeights weights{w_ih.f(), w_hh.f(), b_ih.f(), b_hh.f()};
-    const cuda::Sequences one{1, 3, nullptr, nullptr};
+    const cuda::Sequences one{1, batch, nullptr, nullptr};
     cuda::LayerForward forward{};
     forward.x = x.f();
-    must(api().layer_open(gpu.context(), &spec, &layer_));
+    must(api().wait(gpu.context()));   // for the zeros
+    must(api().layer_open(line, &spec, &layer_));
     must(api().layer_pack(layer_, &weights));
     must(api().activations_open(layer_, &one, &activations_));
     must(api().layer_forward(layer_, activations_, &forward));
-    (void)api().wait(gpu.context());   // what it says is the test's business, later
+    (void)api().wait(line);   // what it says is the test's business, later
   }
   ~SmallLayer() {
     api().activations_close(activations_);
@@ -240,6 +243,54 @@ TEST(GpuTest, APersistentLayerThatDoesNotFitIsRefusedInOneSentence) {
                "fit into the processors");
 }
 
+// ---- lines of work ------------------------------------------------------------------------------
+
+TEST(GpuTest, AWavefrontThatThrowsHasItsLinesJoined) {
+  const Variable chosen("RONDO_CUDA_MODULE", RONDO_TEST_EMULATED_MODULE);
+  const GpuOrReason found = open_gpu();
+  ASSERT_NE(found.gpu, nullptr);
+  const GpuLines lines(*found.gpu, 3);
+  std::vector<GpuBuffer> written;
+  for (int i = 0; i < 3; ++i) written.emplace_back(*found.gpu, sizeof(std::int32_t));
+  const auto run = [&](std::size_t layer, GpuSteps part) {
+    if (layer == 2 && part.first > 0) throw GpuFault("as planted");
+    must(found.gpu->entries().fill(lines.line(layer), written[layer].raw(), 0, 4));
+  };
+  EXPECT_THROW(wavefront_forward(lines, {3, 4, 1}, run), GpuFault);
+  for (const GpuBuffer& buffer : written) {
+    std::int32_t number = 1;
+    buffer.get(std::span<std::int32_t>(&number, 1));
+    EXPECT_EQ(number, 0);   // what nobody wrote is -1
+  }
+}
+
+std::vector<cuda::LayerSpec> stack(std::size_t layers, cuda::Size hidden, cuda::Size projection) {
+  cuda::LayerSpec spec = lstm_of(hidden, cuda::Recurrence::kChosen);
+  spec.projection = projection;
+  return std::vector<cuda::LayerSpec>(layers, spec);
+}
+
+// The emulated device has 48 processors; a bf16 LSTM takes one for every 32 units.
+TEST(GpuTest, LayersGetLinesWhereTheirShareStillHoldsThem) {
+  const Variable chosen("RONDO_CUDA_MODULE", RONDO_TEST_EMULATED_MODULE);
+  const GpuOrReason found = open_gpu();
+  ASSERT_NE(found.gpu, nullptr);
+  const auto lines = [&](std::size_t layers, cuda::Size hidden, cuda::Size steps = 50,
+                         cuda::Size projection = 0) {
+    return lines_that_pay(*found.gpu, stack(layers, hidden, projection), steps, 64);
+  };
+  EXPECT_EQ(lines(1, 128), 1u);
+  EXPECT_EQ(lines(2, 128, 2), 1u);   // nothing to cut
+  EXPECT_EQ(lines(3, 128), 3u);
+  EXPECT_EQ(lines(3, 512), 3u);
+  EXPECT_EQ(lines(4, 512), 2u);      // 16 processors each: a fourth of 48 is too few
+  EXPECT_EQ(lines(2, 700), 2u);
+  EXPECT_EQ(lines(2, 900), 1u);      // 29 processors each
+  EXPECT_EQ(lines(3, 900, 50, 100), 3u);   // projected: step by step
+  EXPECT_EQ(lines(3, 2048), 1u);     // each step fills the device
+  EXPECT_EQ(lines(12, 32), 6u);      // of two layers
+}
+
 // A block that never runs: the others stop waiting, and nobody takes their numbers for results.
 TEST(GpuTest, APersistentKernelWhoseBlocksDoNotMeetEndsInAFault) {
   const Variable chosen("RONDO_CUDA_MODULE", RONDO_TEST_EMULATED_MODULE);
@@ -254,6 +305,74 @@ TEST(GpuTest, APersistentKernelWhoseBlocksDoNotMeetEndsInAFault) {
                                                sizeof out),
                  "a recurrent layer's kernel waited more than 10 s for another of its blocks and "
                  "gave up; what this GPU has computed since is not valid");
+}
+
+// Tools that watch every access make a kernel a hundred times slower.
+TEST(GpuTest, HowLongAPersistentKernelWaitsCanBeSaid) {
+  const Variable chosen("RONDO_CUDA_MODULE", RONDO_TEST_EMULATED_MODULE);
+  const Variable stuck("RONDO_EMULATED_GPU", "stuck");
+  const Variable patience("RONDO_GPU_PATIENCE", "2");
+  const GpuOrReason found = open_gpu();
+  ASSERT_NE(found.gpu, nullptr) << found.reason;
+  const SmallLayer layer(*found.gpu, lstm_of(40, cuda::Recurrence::kPersistent));
+  const cuda::Fault fault = found.gpu->entries().wait(found.gpu->context());
+  ASSERT_NE(fault, nullptr);
+  EXPECT_TRUE(std::string(fault).starts_with("a recurrent layer's kernel waited more than 2 s "))
+      << fault;
+  for (const char* wrong : {"", "0", "-1", "3s", "99999999999999999999"}) {
+    const Variable told("RONDO_GPU_PATIENCE", wrong);
+    EXPECT_EQ(open_gpu().reason,
+              std::string("GPU not used: RONDO_GPU_PATIENCE is a number of seconds from 1 to "
+                          "1000000, not '") + wrong + "'");
+  }
+}
+
+TEST(GpuTest, AProductThatTheLibraryCannotDoIsOneSentence) {
+  const Variable chosen("RONDO_CUDA_MODULE", RONDO_TEST_EMULATED_MODULE);
+  const Variable lacking("RONDO_EMULATED_GPU", "no-product");
+  const GpuOrReason found = open_gpu();
+  ASSERT_NE(found.gpu, nullptr);
+  const GpuBuffer x(*found.gpu, 64);
+  const cuda::Product product{2, 3, 4, x.raw(), 4, 0, x.raw(), 3, 0, x.f(), 3, 0,
+                              cuda::Precision::kFloat32};
+  EXPECT_STREQ(found.gpu->entries().product(found.gpu->context(), &product),
+               "cuBLASLt has no algorithm for a product of 2 rows, 3 columns, depth 4");
+}
+
+// Kernels that are started without the driver's word fit beside one another: half of the device for
+// each of two lines, which all of it would not be. (The emulated device ends the program.)
+TEST(GpuTest, TheSharesOfAllLinesAreOnTheDeviceAtOnce) {
+  const Variable chosen("RONDO_CUDA_MODULE", RONDO_TEST_EMULATED_MODULE);
+  const GpuOrReason found = open_gpu();
+  ASSERT_NE(found.gpu, nullptr);
+  const GpuLines lines(*found.gpu, 2);
+  const auto both = [&](std::int32_t processors) {
+    cuda::LayerSpec spec = lstm_of(40, cuda::Recurrence::kPersistent);
+    spec.processors = processors;
+    const SmallLayer first(*found.gpu, spec, lines.line(0), 200);
+    const SmallLayer second(*found.gpu, spec, lines.line(1), 200);
+  };
+  both(lines.processors());
+  EXPECT_DEATH(both(2 * lines.processors() - 1),
+               "blocks that wait for one another on 48 processors");
+}
+
+// Another line's work may still be on memory that is given back.
+TEST(GpuTest, MemoryIsGivenBackWhenNoLineWorksOnItAnyMore) {
+  const Variable chosen("RONDO_CUDA_MODULE", RONDO_TEST_EMULATED_MODULE);
+  const GpuOrReason found = open_gpu();
+  ASSERT_NE(found.gpu, nullptr);
+  const cuda::Entries& api = found.gpu->entries();
+  const GpuLines lines(*found.gpu, 2);
+  GpuBuffer to(*found.gpu, sizeof(std::int32_t));
+  {
+    GpuBuffer from(*found.gpu, sizeof(std::int32_t));
+    must(api.fill(lines.line(1), from.raw(), 0, sizeof(std::int32_t)));
+    must(api.copy(lines.line(1), to.raw(), from.raw(), sizeof(std::int32_t)));
+  }
+  std::int32_t number = 1;   // what the first line's wait finds without the second's
+  to.get(std::span<std::int32_t>(&number, 1));
+  EXPECT_EQ(number, 0);
 }
 
 // Device memory in another process: the child opens what the parent has named, and the parent's

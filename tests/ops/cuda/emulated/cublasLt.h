@@ -25,6 +25,7 @@ struct cublasLtMatmulAlgo_t {
 };
 struct cublasLtMatmulHeuristicResult_t {
   cublasLtMatmulAlgo_t algo;
+  cublasStatus_t state;
 };
 using cublasLtHandle_t = struct EmulatedLt*;
 using cublasLtMatmulDesc_t = struct EmulatedOperation*;

@@ -6,7 +6,7 @@
 // Device memory is host memory (so AddressSanitizer watches every access of a kernel). A block's
 // threads are fibers that take turns at barriers and shuffles; a barrier that not all of a block's
 // threads reach ends the program. Blocks run one after another, but those of a cooperative launch
-// are alive together (fibers.cc). Streams: see streams.h.
+// and of one with dynamic shared memory are alive together (fibers.cc). Streams: see streams.h.
 
 #include <algorithm>
 #include <cmath>
@@ -19,7 +19,7 @@
 #define __global__
 #define __device__
 #define __host__
-#define __shared__ static   // blocks run one after another; cooperative ones: dynamic_shared()
+#define __shared__ static   // blocks run one after another; those alive together: dynamic_shared()
 #define __grid_constant__
 #define __launch_bounds__(...)
 
@@ -51,9 +51,11 @@ struct Launch {
   unsigned blocks, threads;
   std::size_t shared_bytes;
   bool cooperative;
+  // Its blocks may wait for one another.
+  [[nodiscard]] bool together() const { return cooperative || shared_bytes > 0; }
 };
 void run_grid(const Launch&, const std::function<void()>& body);
-void look();   // a thread of a cooperative launch lets other blocks go on
+void look();   // a thread lets other blocks go on that are alive together with its own
 unsigned char* dynamic_shared();
 using Together = void (*)(void** of_lanes);
 void together(Together, void* mine);   // all of a warp at once
@@ -180,10 +182,15 @@ cudaError_t cudaEventElapsedTime(float*, cudaEvent_t, cudaEvent_t);
 namespace emulated {
 void submit(cudaStream_t, std::function<void()> work);   // or into the graph being captured
 // RONDO_EMULATED_GPU names what is odd about the device: none, old, full, small, other, no-ipc,
-// no-ipc-open, stuck (a block of a cooperative launch never runs). RONDO_EMULATED_GPUS: how many.
+// no-ipc-open, stuck (a block of those alive together never runs), deaf (streams do not wait for
+// one another), no-product (cuBLASLt finds no algorithm).
+// RONDO_EMULATED_GPUS: how many.
 bool told(const char* what);
 void touch(const void* device_memory);
 bool admits(const Launch&);   // all blocks of a cooperative launch fit at once
+// Of other blocks that wait for one another: those of all streams fit at once, or the program ends.
+void share(cudaStream_t, unsigned blocks);
+inline constexpr int kProcessors = 48;
 cudaError_t broken();   // an error that stays, or none
 }  // namespace emulated
 
@@ -195,6 +202,7 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
                                 config->blockDim.x, config->dynamicSmemBytes,
                                 config->numAttrs == 1 && config->attrs->val.cooperative != 0};
   if (!emulated::admits(launch)) return cudaErrorCooperativeLaunchTooLarge;
+  if (launch.together() && !launch.cooperative) emulated::share(config->stream, launch.blocks);
   emulated::submit(config->stream, [=, all = std::tuple<P...>(arguments...)] {
     emulated::run_grid(launch, [&] { std::apply(kernel, all); });
   });

@@ -3,10 +3,10 @@
 // round, by chance, so that what depends on their order differs between two runs of a check.
 // A kernel whose first launch met no barrier runs its threads as plain calls from then on.
 //
-// The blocks of a cooperative launch are all alive at once. They run in rounds; in each round a
-// block goes as far as it comes without the others, and by chance some, or some of their warps, do
-// not run at all, so that one is ahead of another by whatever its waits allow. A thread that looks
-// for what another block writes (look) goes on in the next round.
+// The blocks of a launch that is cooperative or has dynamic shared memory are alive at once. They
+// run in rounds; in each round a block goes as far as it comes without the others, and by chance
+// some, or some of their warps, do not run at all, so that one is ahead of another by whatever its
+// waits allow. A thread that looks for what another block writes (look) goes on in the next round.
 
 #if defined(__SANITIZE_ADDRESS__) || !defined(__x86_64__)
 #define RONDO_UCONTEXT 1   // AddressSanitizer follows it from stack to stack
@@ -288,13 +288,13 @@ unsigned char* dynamic_shared() { return block_now->shared.data(); }
 
 void run_grid(const Launch& launch, const std::function<void()>& body) {
   const std::size_t alive =
-      launch.cooperative ? std::size_t{launch.blocks} * launch.threads : launch.threads;
+      launch.together() ? std::size_t{launch.blocks} * launch.threads : launch.threads;
   if (fibers.size() < alive) fibers.resize(alive);
   body_now = &body;
   gridDim = dim3(launch.blocks);
   backwards = draw() % 2 != 0;
   waited = false, running = nullptr;
-  if (launch.cooperative) return run_together(launch);
+  if (launch.together()) return run_together(launch);
   const auto known = barrier_free.find(launch.kernel);
   const bool plain = known != barrier_free.end() && known->second;
   Block block;

@@ -1,10 +1,12 @@
 // The runtime's other calls and the products.
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <utility>
 
 #include "cublasLt.h"
 #include "cuda_bf16.h"
@@ -23,10 +25,22 @@ struct EmulatedLayout {
 };
 
 namespace {
-float value(const EmulatedLayout& m, const void* base, std::int64_t row, std::int64_t column) {
-  const std::int64_t at = row + column * m.stride;
-  if (m.type == CUDA_R_32F) return static_cast<const float*>(base)[at];
-  return __bfloat162float(static_cast<const __nv_bfloat16*>(base)[at]);
+struct Operand {
+  EmulatedLayout layout;
+  const void* base;
+  bool transposed, tf32;
+};
+// To 10 bits of the fraction, as the tensor cores' own conversion does.
+float to_tf32(float x) {
+  return std::isfinite(x) ? __uint_as_float((__float_as_uint(x) + 0x1000U) & 0xffffe000U) : x;
+}
+double value(const Operand& m, std::int64_t row, std::int64_t column) {
+  if (m.transposed) std::swap(row, column);
+  const std::int64_t at = row + column * m.layout.stride;
+  if (m.layout.type != CUDA_R_32F)
+    return static_cast<double>(__bfloat162float(static_cast<const __nv_bfloat16*>(m.base)[at]));
+  const float x = static_cast<const float*>(m.base)[at];
+  return static_cast<double>(m.tf32 ? to_tf32(x) : x);
 }
 
 thread_local int t_device = 0;
@@ -59,7 +73,7 @@ cudaError_t cudaDeviceGetPCIBusId(char* text, int bytes, int device) {
 int rondo_emulated_device() { return t_device; }
 // As on an H100: 227 KiB of a processor's shared memory, one block of a large kernel on each.
 constexpr std::size_t kSharedBytes = 227 << 10;
-constexpr int kProcessors = 48;
+using emulated::kProcessors;
 
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int) {
   *p = {"emulated GPU", emulated::told("old") ? 7 : 9, 0, kProcessors};
@@ -151,7 +165,8 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
                                               cublasLtMatrixLayout_t, cublasLtMatrixLayout_t,
                                               cublasLtMatrixLayout_t, cublasLtMatrixLayout_t,
                                               cublasLtMatmulPreference_t, int,
-                                              cublasLtMatmulHeuristicResult_t*, int* count) {
+                                              cublasLtMatmulHeuristicResult_t* found, int* count) {
+  found->state = emulated::told("no-product") ? CUBLAS_STATUS_NOT_SUPPORTED : CUBLAS_STATUS_SUCCESS;
   return *count = 1, CUBLAS_STATUS_SUCCESS;
 }
 cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t operation, const void* alpha,
@@ -163,6 +178,8 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t operation, 
   const EmulatedLayout am = *a_layout, bm = *b_layout, dm = *d_layout;
   const bool at = operation->transposed[0] == CUBLAS_OP_T;
   const bool bt = operation->transposed[1] == CUBLAS_OP_T;
+  const bool tf32 = operation->compute == CUBLAS_COMPUTE_32F_FAST_TF32;
+  const Operand left{am, a, at, tf32}, right{bm, b, bt, tf32};
   const std::int64_t depth = at ? am.rows : am.columns;
   if ((at ? am.columns : am.rows) != dm.rows || (bt ? bm.rows : bm.columns) != dm.columns ||
       (bt ? bm.columns : bm.rows) != depth)
@@ -172,9 +189,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t operation, 
     for (std::int64_t j = 0; j < dm.columns; ++j) {
       for (std::int64_t i = 0; i < dm.rows; ++i) {
         double sum = 0;
-        for (std::int64_t k = 0; k < depth; ++k)
-          sum += static_cast<double>(at ? value(am, a, k, i) : value(am, a, i, k)) *
-                 static_cast<double>(bt ? value(bm, b, j, k) : value(bm, b, k, j));
+        for (std::int64_t k = 0; k < depth; ++k) sum += value(left, i, k) * value(right, k, j);
         float& to = static_cast<float*>(d)[i + j * dm.stride];
         to = keep == 0 ? scale * static_cast<float>(sum) : scale * static_cast<float>(sum) +
                                                                keep * to;

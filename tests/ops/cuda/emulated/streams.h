@@ -16,7 +16,7 @@
 
 namespace emulated {
 
-// Frees wait for the device: here for all streams that this thread has made.
+// What waits for the device: here for all streams that this thread has made.
 void finish_streams_of_this_thread();
 bool is_capturing();
 
