@@ -3,12 +3,12 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
-#include <fstream>
 #include <random>
 #include <utility>
 
 #include <unistd.h>
 
+#include <rondo/actors/this_machine.h>
 #include <rondo/base/check.h>
 
 namespace rondo::actors {
@@ -32,10 +32,9 @@ std::uint64_t hash_of(const std::string& text) {   // FNV-1a
   return hash;
 }
 
-std::uint64_t this_machine() {
+std::uint64_t machine_word() {
   static const std::uint64_t machine = [] {
-    std::string boot;
-    std::getline(std::ifstream("/proc/sys/kernel/random/boot_id"), boot);
+    const std::string boot = boot_id();
     return boot.empty() ? draw() : hash_of(boot);
   }();
   return machine;
@@ -95,7 +94,7 @@ void GpuChannel::make_ring() {
 
 GpuChannel::Head GpuChannel::head(std::size_t count) const {
   Head head;
-  head.machine = this_machine();
+  head.machine = machine_word();
   head.process = this_process();
   head.ring = ring_;
   head.reads = opened_;
@@ -161,7 +160,7 @@ void GpuChannel::meet(const Head& from) {
 }
 
 std::string GpuChannel::open(const Head& from) {
-  if (from.machine != this_machine()) return "the other stage is on another machine";
+  if (from.machine != machine_word()) return "the other stage is on another machine";
   if (from.process == this_process()) {
     opened_memory_ = reinterpret_cast<char*>(from.address);
   } else {

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
-#include <numeric>
 #include <utility>
 
 #include <rondo/base/check.h>
@@ -23,7 +21,9 @@ std::unique_ptr<ops::Gpu> open_gpu_for(const StageSpec& spec) {
   ops::GpuOrReason found = ops::open_gpu(0);
   int devices = 1;
   if (found.gpu) must(found.gpu->entries().device_count(&devices));
-  const int which = (spec.replica * spec.run.layout.stages + spec.stage) % std::max(devices, 1);
+  // The replicas of a stage on different ones, where there are enough, so that NCCL can sum.
+  const int which =
+      (spec.stage * spec.run.layout.replicas + spec.replica) % std::max(devices, 1);
   if (found.gpu && which > 0) found = ops::open_gpu(which);
   if (!found.gpu) throw ops::GpuFault(found.reason);
   return std::move(found.gpu);
@@ -99,7 +99,8 @@ std::size_t GpuStage::width() const {
   return static_cast<std::size_t>(output_width(spec().run.model));
 }
 
-GpuStage::GpuStage(const StageSpec& spec) : Stage(spec), gpu_(open_gpu_for(spec)) {
+GpuStage::GpuStage(const StageSpec& spec)
+    : Stage(spec), gpu_(open_gpu_for(spec)), gradient_(*gpu_, gradient_parts()) {
   open_layers();
   for (auto* version : {&current_, &next_}) {
     *version = std::make_unique<Version>();
@@ -113,8 +114,6 @@ GpuStage::GpuStage(const StageSpec& spec) : Stage(spec), gpu_(open_gpu_for(spec)
   if (!is_last()) above_ = channel_to(spec.stage + 1, slot_count());
   if (!is_first()) below_ = channel_to(spec.stage - 1, slot_count() + 1);
   infer_states_ = floats(state_count());
-  gradient_ = floats(parameter_count());
-  gradient_sum_ = floats(parameter_count());
   clipped_ = floats(parameter_count());
   loss_sum_ = GpuBuffer(*gpu_, sizeof(double));
   restore(first_version(spec).view());
@@ -368,7 +367,7 @@ const float* GpuStage::layers_backward(int microbatch, Slot& slot, bool add) {
                      .add = add, .draw = &mine});
   // A part of the gradient is told in the Gpu's own line: one by one, or when all lines are there.
   const auto tell = [&](std::size_t i) {
-    if (i > 0 && hands_over(microbatch)) part_is_made(i);
+    if (i > 0 && hands_over(microbatch)) gradient_.part_is_made(i);
   };
   const bool one_line = lines_->count() == 1;
   ops::wavefront_backward(*lines_, wavefront(slot), [&](std::size_t i, ops::GpuSteps part) {
@@ -391,54 +390,27 @@ std::span<const float> GpuStage::backward(int microbatch, std::span<const float>
   if (is_last()) head_backward(at, add);
   else above_->receive(dy, at.count(width()), d_outputs_.back());
   const float* below = layers_backward(microbatch, at, add);
-  if (hands_over(microbatch)) part_is_made(0);
+  if (hands_over(microbatch)) gradient_.part_is_made(0);
   std::span<const float> parcel;
   if (!is_first()) parcel = below_->send(below, at.count(width()));   // is waited for
-  if (hands_over(microbatch)) hand_gradient_over();
+  if (hands_over(microbatch)) gradient_.hand_over();
   return parcel;
-}
-
-// In line, that is: its copy follows, beside what comes next.
-void GpuStage::part_is_made(std::size_t part) {
-  const std::vector<std::size_t> counts = gradient_parts();
-  const auto before = static_cast<std::ptrdiff_t>(part);
-  const std::size_t at = std::accumulate(counts.begin(), counts.begin() + before, std::size_t{0});
-  if (gradient_parts_.bytes() == 0)
-    gradient_parts_ = GpuHostBuffer(*gpu_, parameter_count() * sizeof(float));
-  must(api().copy_out_later(context(), gradient_parts_.f() + at, gradient_.f() + at,
-                            counts[part] * sizeof(float)));
-  part_copies_.resize(counts.size());
-  must(api().copies_begun(context(), &part_copies_[part]));
-}
-
-void GpuStage::hand_gradient_over() {
-  const std::vector<std::size_t> counts = gradient_parts();
-  std::size_t at = parameter_count();
-  for (std::size_t part = counts.size(); part-- > 0;) {
-    at -= counts[part];
-    must(api().wait_for_copy(context(), part_copies_[part]));
-    std::memcpy(sink_.memory.data() + at, gradient_parts_.f() + at, counts[part] * sizeof(float));
-    sink_.ready(part);
-  }
 }
 
 std::span<const float> GpuStage::gradient() {
   host_gradient_.resize(parameter_count());
-  gradient_.get(std::span<float>(host_gradient_));
+  gradient_.get(host_gradient_);
   return host_gradient_;
 }
 
-void GpuStage::send_gradient(GradientSink sink) { sink_ = std::move(sink); }
+void GpuStage::send_gradient(GradientSink sink) {
+  gradient_.send_to(std::move(sink));
+}
 
 void GpuStage::apply(std::span<const float> gradient_sum, double lr, std::uint64_t number) {
   RONDO_CHECK(!applied_);
   const auto count = static_cast<Size>(parameter_count());
-  const float* gradient = gradient_.f();
-  if (!gradient_sum.empty()) {
-    RONDO_CHECK_EQ(gradient_sum.size(), parameter_count());
-    gradient_sum_.set(gradient_sum);
-    gradient = gradient_sum_.f();
-  }
+  const float* gradient = gradient_.summed(gradient_sum);
   if (spec().run.clip > 0) {
     must(api().clip_value(context(), gradient, static_cast<float>(spec().run.clip), count,
                           clipped_.f()));

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include <rondo/actors/gpu_channel.h>
+#include <rondo/actors/gpu_gradient.h>
 #include <rondo/actors/gpu_layer.h>
 #include <rondo/actors/stage.h>
 #include <rondo/ops/gpu_buffer.h>
@@ -21,10 +22,11 @@
 // The next version is copied to pinned host memory beside the line of work: its states from the
 // last microbatch's forward pass on, its parameters and moments from the optimiser's step on.
 // prepared() and current() wait for these copies and for nothing else: the passes of the next step
-// go on meanwhile. A gradient that
-// others wait for is copied part by part while the backward pass goes on.
+// go on meanwhile. A gradient that others wait for goes to them part by part while the backward
+// pass goes on (gpu_gradient.h).
 // The same run on the same GPU and library builds (Gpu::numeric_profile) gives the same bits; they
-// differ from the CPU's by rounding. Where a machine has several GPUs the stages take turns.
+// differ from the CPU's by rounding. Where a machine has several GPUs the replicas of a stage take
+// turns, then the stages.
 // For make_stage.
 
 namespace rondo::actors {
@@ -48,6 +50,7 @@ class GpuStage final : public Stage {
   // A GPU that a dead neighbour's memory has broken ends the process: it is born again, whole.
   void rejoin() override;
   void send_gradient(GradientSink sink) override;
+  [[nodiscard]] GpuGradient* gpu_gradient() override { return &gradient_; }
   std::span<const float> infer(int microbatch, int steps, const Input& input,
                                bool fresh) override;
   [[nodiscard]] std::string profile() const override { return gpu_->numeric_profile(); }
@@ -70,12 +73,10 @@ class GpuStage final : public Stage {
   void run_layers(int microbatch, Slot& slot, const ops::GpuBuffer* from, ops::GpuBuffer& to,
                   const Draw* draw);
   std::span<const float> outputs(Slot& slot);
-  void part_is_made(std::size_t part);
-  void hand_gradient_over();
   void head_backward(Slot& slot, bool add);
   const float* layers_backward(int microbatch, Slot& slot, bool add);
   [[nodiscard]] bool hands_over(int microbatch) const {
-    return sink_.ready && is_last_microbatch(microbatch);
+    return gradient_.is_sent() && is_last_microbatch(microbatch);
   }
   double loss_of(Slot& slot, const Feed& targets, double scale);
   void make(Version& version) const;
@@ -102,15 +103,11 @@ class GpuStage final : public Stage {
   ops::GpuBuffer infer_states_;
   std::vector<ops::GpuBuffer> d_outputs_;   // gradients of the layers' outputs
   ops::GpuBuffer d_input_;                  // of this stage's input, unless it is the first
-  ops::GpuBuffer gradient_;
-  ops::GpuBuffer gradient_sum_;
+  GpuGradient gradient_;
   ops::GpuBuffer clipped_;
   ops::GpuBuffer loss_sum_;
   std::vector<float> host_;            // the head's outputs
   std::vector<float> host_gradient_;   // where nobody else gives memory for it
-  GradientSink sink_;
-  ops::GpuHostBuffer gradient_parts_;        // on their way to the sink
-  std::vector<std::uint64_t> part_copies_;   // their numbers
   std::uint64_t step_ = 0;
   bool fresh_ = true;
   bool gradient_written_ = false;

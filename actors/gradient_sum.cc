@@ -1,14 +1,18 @@
 #include <rondo/actors/gradient_sum.h>
 
-#include <fstream>
-#include <random>
+#include <array>
+#include <cstring>
+#include <optional>
 #include <utility>
 
 #include <unistd.h>
 
 #include <rondo/actors/collective/bucketer.h>
+#include <rondo/actors/collective/nccl_gpu.h>
 #include <rondo/actors/collective/shm_collective.h>
 #include <rondo/actors/collective/zmq_collective.h>
+#include <rondo/actors/gpu_gradient.h>
+#include <rondo/actors/this_machine.h>
 #include <rondo/base/check.h>
 
 namespace rondo::actors {
@@ -17,9 +21,8 @@ namespace {
 
 using collective::Member;
 
-static_assert(kReplicasMax == collective::kRanksMax);
 constexpr std::size_t kBucketBytes = std::size_t{256} << 10;
-constexpr std::size_t kAlign = 64;
+constexpr std::size_t kDeviceBucketBytes = std::size_t{1} << 20;   // each begins with a word of all
 // Deaths end a wait sooner; a replica that is only slow is worth waiting for.
 constexpr DurationNs kPatience = seconds(600);
 constexpr DurationNs kJoinPatience = seconds(30);
@@ -42,41 +45,23 @@ Result<SumOutcome> outcome_of(const Result<void>& done) {
   }
 }
 
-std::size_t arena_bytes(std::size_t floats) {
-  return (floats * sizeof(float) + kAlign - 1) / kAlign * kAlign;
+// Rank 0's id to all, whom it does not reach if they never come.
+Result<collective::NcclId> hand_round(collective::Collective& control,
+                                      std::optional<collective::NcclId> mine) {
+  std::array<double, sizeof(collective::NcclId) / sizeof(double)> words{};   // only carried
+  static_assert(sizeof words == sizeof(collective::NcclId));
+  if (mine) std::memcpy(words.data(), &*mine, sizeof words);
+  if (auto done = control.broadcast(std::span<double>(words), 0); !done) return done.error();
+  collective::NcclId id{};
+  std::memcpy(&id, words.data(), sizeof words);
+  return id;
 }
 
 }  // namespace
 
-// Boot, pid namespace and user: who has all three the same can open the other's memory.
-std::string this_machine() {
-  std::string boot;
-  std::ifstream("/proc/sys/kernel/random/boot_id") >> boot;
-  char space[64] = {};
-  if (::readlink("/proc/self/ns/pid", space, sizeof(space) - 1) < 0) space[0] = '\0';
-  return boot + " " + space + " " + std::to_string(::getuid());
-}
-
-std::string_view to_string(SumWay way) {
-  switch (way) {
-    case SumWay::kAuto: return "auto";
-    case SumWay::kShm: return "shm";
-    case SumWay::kZmq: return "zmq";
-  }
-  return "?";
-}
-
-bool parse(std::string_view text, SumWay& out) {
-  for (const SumWay way : {SumWay::kAuto, SumWay::kShm, SumWay::kZmq}) {
-    if (text != to_string(way)) continue;
-    out = way;
-    return true;
-  }
-  return false;
-}
-
-GradientSum::GradientSum(int replica, int replicas, std::vector<std::size_t> parts)
-    : replica_(replica), replicas_(replicas), parts_(std::move(parts)) {
+GradientSum::GradientSum(int replica, int replicas, std::vector<std::size_t> parts,
+                         GpuGradient* device)
+    : replica_(replica), replicas_(replicas), parts_(std::move(parts)), device_(device) {
   RONDO_CHECK_LT(1, replicas);
 }
 
@@ -92,6 +77,7 @@ void GradientSum::close() {
   bucketer_.reset();   // a step under way is given up
   if (collective_) collective_->leave("replica " + std::to_string(replica_) + " has left");
   collective_.reset();
+  on_gpu_.reset();
   post_.reset();
   memory_ = {};
   sum_ = {};
@@ -100,12 +86,20 @@ void GradientSum::close() {
 Result<MeetingPlace> GradientSum::open(std::uint64_t group, SumWay way) {
   close();
   group_ = group;
-  MeetingPlace place{this_machine(), ::getpid(), {}};
+  MeetingPlace place;
+  place.machine = this_machine();
+  place.pid = ::getpid();
   if (way == SumWay::kZmq) {
     auto post = collective::ZmqPost::bind("tcp://127.0.0.1:*");
     if (!post) return post.error();
     post_ = std::move(post).value();
     place.address = post_->address();
+  }
+  if (way == SumWay::kNccl && device_ != nullptr) {
+    place.gpu = device_->gpu();
+    const auto api = collective::NcclApi::find();
+    if (api) place.nccl = api.value()->version_words();
+    else place.no_nccl = api.error().what();
   }
   return place;
 }
@@ -113,42 +107,79 @@ Result<MeetingPlace> GradientSum::open(std::uint64_t group, SumWay way) {
 Result<SumOutcome> GradientSum::meet(const MeetingPlan& plan) {
   RONDO_CHECK_EQ(plan.group, group_);
   RONDO_CHECK_EQ(plan.places.size(), static_cast<std::size_t>(replicas_));
-  const auto joined = plan.memory >= 0 ? join_shared(plan) : join_zmq(plan);
+  const auto joined = join(plan);
   if (!joined) {
     close();
     return outcome_of(joined);
   }
-  bucketer_ = std::make_unique<collective::Bucketer>(*collective_, parts_, kBucketBytes);
-  bucketer_->use(memory_, sum_);
+  bucketer_ = std::make_unique<collective::Bucketer>(
+      *collective_, parts_, is_on_device() ? kDeviceBucketBytes : kBucketBytes);
+  if (is_on_device()) bucketer_->use(device_->made(), device_->sum());
+  else bucketer_->use(memory_, sum_);
   return SumOutcome{};
+}
+
+Result<void> GradientSum::join(const MeetingPlan& plan) {
+  const auto joined = plan.memory >= 0 ? join_shared(plan) : join_zmq(plan);
+  return joined && plan.on_gpus ? join_nccl() : joined;
+}
+
+// Behind the group that is there: it becomes NCCL's control.
+Result<void> GradientSum::join_nccl() {
+  RONDO_CHECK(device_ != nullptr);
+  auto api = collective::NcclApi::find();
+  if (!api) return api.error();
+  try {
+    on_gpu_ = std::make_unique<collective::NcclGpu>(device_->line());
+  } catch (const ops::GpuFault& fault) {
+    return Error(ErrorCode::kTaskFailed, fault.what());
+  }
+  auto device = on_gpu_->device();
+  if (!device) return device.error();
+  collective::NcclCollective::Options options;
+  options.api = std::move(api).value();
+  options.device = std::move(device).value();
+  options.exchange = [&control = *collective_](std::optional<collective::NcclId> mine) {
+    return hand_round(control, mine);
+  };
+  options.control = std::move(collective_);
+  auto joined = collective::NcclCollective::join(member_of(replica_, replicas_, group_),
+                                                 std::move(options));
+  if (!joined) return joined.error();
+  collective_ = std::move(joined).value();
+  return {};
 }
 
 Result<void> GradientSum::join_shared(const MeetingPlan& plan) {
   collective::ShmCollective::Options options;
   options.handle = {plan.pid, plan.memory};
-  options.arena_bytes = arena_bytes(floats());
+  options.arena_bytes = plan.on_gpus ? 0 : arena_bytes(floats());
   options.join_timeout = kJoinPatience;
   for (const MeetingPlace& place : plan.places) options.pids.push_back(place.pid);
   auto joined =
       collective::ShmCollective::join(member_of(replica_, replicas_, group_), options);
   if (!joined) return joined.error();
-  auto shared = joined.value()->allocate<float>(floats());
+  collective::ShmCollective& group = *joined.value();
+  collective_ = std::move(joined).value();
+  if (plan.on_gpus) return {};
+  auto shared = group.allocate<float>(floats());
   if (!shared) return shared.error();
   memory_ = shared.value().mine;
   sum_ = shared.value().result;
-  collective_ = std::move(joined).value();
   return {};
 }
 
 Result<void> GradientSum::join_zmq(const MeetingPlan& plan) {
   collective::ZmqCollective::Options options;
   options.key = plan.key;
+  options.join_timeout = kJoinPatience;
   for (const MeetingPlace& place : plan.places) options.addresses.push_back(place.address);
   RONDO_CHECK(post_ != nullptr);
   auto joined = collective::ZmqCollective::join(
       std::move(post_), member_of(replica_, replicas_, group_), std::move(options));
   if (!joined) return joined.error();
   collective_ = std::move(joined).value();
+  if (plan.on_gpus) return {};
   own_.resize(floats());
   memory_ = own_;
   sum_ = own_;
@@ -163,30 +194,6 @@ void GradientSum::give_up(const std::string& reason) {
   if (!collective_) return;
   collective_->abort(reason);   // first, so that the others hear this reason
   close();
-}
-
-Result<Meeting> Meeting::make(std::uint64_t group, std::vector<MeetingPlace> places,
-                              std::size_t floats) {
-  std::random_device random;
-  Meeting meeting;
-  meeting.plan_ = {group, (std::uint64_t{random()} << 32) | random(), ::getpid(), -1,
-                   std::move(places)};
-  if (meeting.plan_.places.front().address.empty()) {
-    auto made = collective::ShmSegment::make({static_cast<int>(meeting.plan_.places.size()),
-                                              Incarnation{group}, arena_bytes(floats)});
-    if (!made) return made.error();
-    meeting.memory_ = std::move(made).value();
-    meeting.plan_.memory = meeting.memory_.get();
-  }
-  return meeting;
-}
-
-void Meeting::end(const std::vector<bool>& waits, const std::string& reason) const {
-  if (memory_) return collective::ShmSegment::raise_abort(memory_, reason);
-  std::vector<std::string> addresses;
-  for (std::size_t replica = 0; replica < plan_.places.size(); ++replica)
-    addresses.push_back(waits[replica] ? plan_.places[replica].address : "");
-  collective::send_abort_to(addresses, plan_.key, Incarnation{plan_.group}, reason);
 }
 
 }  // namespace rondo::actors

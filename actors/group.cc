@@ -10,6 +10,7 @@
 #include <thread>
 #include <utility>
 
+#include <rondo/actors/this_machine.h>
 #include <rondo/base/check.h>
 #include <rondo/ops/elementwise.h>
 #include <rondo/ops/numeric_profile.h>
@@ -20,6 +21,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr int kFailuresMax = 20;               // without a committed step between them
+constexpr int kFailuresWithNccl = 3;           // likewise, before host memory is tried
 constexpr DurationNs kBirthPatience = seconds(1);
 constexpr DurationNs kGlance = milliseconds(250);  // between two looks at `stop` in a wait
 constexpr auto kStopPatience = std::chrono::seconds(1);
@@ -45,6 +47,13 @@ void throw_unless_done(const std::vector<SumOutcome>& sums) {
     if (sum.end == SumEnd::kLost) throw Error(ErrorCode::kObjectLost, sum.why);
   for (const SumOutcome& sum : sums)
     if (sum.end == SumEnd::kGivenUp) throw Error(ErrorCode::kCancelled, sum.why);
+}
+
+std::vector<MeetingPlace> of_stage(const std::vector<MeetingPlace>& places, std::size_t stage,
+                                   std::size_t depth) {
+  std::vector<MeetingPlace> here;
+  for (std::size_t at = stage; at < places.size(); at += depth) here.push_back(places[at]);
+  return here;
 }
 
 void say(const std::string& text) { std::fprintf(stderr, "%s\n", text.c_str()); }
@@ -425,25 +434,51 @@ void Group::restore_all() {
   if (spec_.layout.replicas > 1) meet_all();
 }
 
+// What the replicas are asked for first.
+SumWay Group::first_way() const {
+  const bool may_be_nccl = options_.sum == SumWay::kNccl || options_.sum == SumWay::kAuto;
+  if (!may_be_nccl) return options_.sum;
+  return spec_.device == Device::kGpu ? SumWay::kNccl : SumWay::kShm;
+}
+
+// Whether the replicas of every stage can sum on their GPUs; if not, why stands on stderr.
+bool Group::sums_on_gpus(const std::vector<MeetingPlace>& places) {
+  std::string why;
+  if (options_.sum == SumWay::kAuto && failures_ > kFailuresWithNccl)
+    why = std::to_string(failures_) + " failures without a step between them";
+  const auto depth = static_cast<std::size_t>(spec_.layout.stages);
+  for (std::size_t stage = 0; stage < depth && why.empty(); ++stage)
+    why = why_not_on_gpus(of_stage(places, stage, depth));
+  if (why.empty()) return true;
+  if (options_.sum == SumWay::kNccl)
+    throw Error(ErrorCode::kInvalid, "--all-reduce nccl: " + why);
+  if (std::exchange(why_on_host_, why) != why)
+    say("the replicas sum their gradients in host memory: " + why);
+  return false;
+}
+
 // Brings the replicas of each stage together again, for the sums of this incarnation.
 void Group::meet_all() {
-  std::vector<MeetingPlace> places = ask_places(
-      options_.sum == SumWay::kZmq ? SumWay::kZmq : SumWay::kShm);
+  const SumWay way = first_way();
+  std::vector<MeetingPlace> places = ask_places(way);
+  const bool on_gpus = way == SumWay::kNccl && sums_on_gpus(places);
   const bool apart = std::any_of(places.begin(), places.end(), [](const MeetingPlace& place) {
     return place.machine != this_machine();
   });
-  if (apart && options_.sum == SumWay::kAuto) places = ask_places(SumWay::kZmq);
+  if (apart && options_.sum != SumWay::kShm && options_.sum != SumWay::kZmq)
+    places = ask_places(SumWay::kZmq);
   if (apart && options_.sum == SumWay::kShm)
     throw Error(ErrorCode::kInvalid,
                 "replicas on other machines share no memory: leave --all-reduce shm out");
   const auto depth = static_cast<std::size_t>(spec_.layout.stages);
   meetings_.clear();
   for (std::size_t stage = 0; stage < depth; ++stage) {
-    std::vector<MeetingPlace> here;
-    for (std::size_t at = stage; at < places.size(); at += depth) here.push_back(places[at]);
     const LayerRange layers =
         layers_of(spec_.layout, spec_.model.layers, static_cast<int>(stage));
-    auto made = Meeting::make(incarnation_, std::move(here), parameter_count(spec_.model, layers));
+    auto made = Meeting::make({.group = incarnation_,
+                               .floats = parameter_count(spec_.model, layers),
+                               .on_gpus = on_gpus},
+                              of_stage(places, stage, depth));
     if (!made) throw made.error();
     meetings_.push_back(std::move(made).value());
   }

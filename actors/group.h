@@ -126,6 +126,8 @@ class Group {
   bool bear_again(std::size_t party);
   void seal_again(const std::vector<std::size_t>& parties);
   void restore_all();
+  [[nodiscard]] SumWay first_way() const;
+  [[nodiscard]] bool sums_on_gpus(const std::vector<MeetingPlace>& places);
   void meet_all();
   std::vector<MeetingPlace> ask_places(SumWay way);
   void end_sums();
@@ -146,6 +148,7 @@ class Group {
   std::vector<CellRef> watched_;        // whose failure ends any wait
   std::vector<CellRef> ended_;   // the updates, by party, of a step that is being given up
   std::vector<Meeting> meetings_;       // by stage; with one replica none
+  std::string why_on_host_;             // as it was said last
   std::int64_t committed_step_ = 0;
   std::uint64_t incarnation_ = 1;  // of the group
   int failures_ = 0;               // since the last commit

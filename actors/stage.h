@@ -40,6 +40,7 @@ struct StageSpec {
 };
 
 struct StageView;
+class GpuGradient;
 
 // A version: all that a step changes.
 struct StageSnapshot {
@@ -107,7 +108,8 @@ class Stage {
   // backward, until the next step begins.
   [[nodiscard]] virtual std::span<const float> gradient() = 0;
   // Builds the next version from the gradient summed over all slices; empty: from this slice's
-  // own. `number`: the step's, from 1. Requires: the version that its step began on is in force.
+  // own, or a sum on the device (GradientSink). `number`: the step's, from 1. Requires: the version
+  // that its step began on is in force.
   virtual void apply(std::span<const float> gradient_sum, double lr, std::uint64_t number) = 0;
   // The next version, not yet in force; also while the step after it is under way. Requires: apply
   // was called.
@@ -133,8 +135,13 @@ class Stage {
   struct GradientSink {
     std::span<float> memory;
     std::function<void(std::size_t part)> ready;
+    // No host memory: the gradient stays where gpu_gradient() has it, and an apply() that is given
+    // no sum takes the one there.
+    bool on_device = false;
   };
   virtual void send_gradient(GradientSink sink) = 0;
+  // Where its gradient lies on a GPU; null: it has none.
+  [[nodiscard]] virtual GpuGradient* gpu_gradient() { return nullptr; }
   // Floats of each part: the layers, the head with the last one.
   [[nodiscard]] std::vector<std::size_t> gradient_parts() const;
 

@@ -148,7 +148,7 @@ MeetingPlace StageActor::open_sum(std::uint64_t group, SumWay way) {
   leave_sum();
   if (!sum_)
     sum_ = std::make_unique<GradientSum>(spec.replica, spec.run.layout.replicas,
-                                         stage_->gradient_parts());
+                                         stage_->gradient_parts(), stage_->gpu_gradient());
   const auto place = sum_->open(group, way);
   if (!place) throw place.error();
   return place.value();
@@ -159,8 +159,8 @@ SumOutcome StageActor::meet(const MeetingPlan& plan) {
   const auto met = sum_->meet(plan);
   if (!met) throw met.error();
   if (sum_->has_met())
-    stage_->send_gradient(
-        {sum_->memory(), [this](std::size_t part) { sum_->ready(part); }});
+    stage_->send_gradient({sum_->memory(), [this](std::size_t part) { sum_->ready(part); },
+                           sum_->is_on_device()});
   return met.value();
 }
 

@@ -117,7 +117,8 @@ void add_placement(CLI::App& app, Flags& flags) {
                  "What a gpu rounds the inputs of products to: float32, tf32, bf16")
       ->group("Placement")->capture_default_str();
   app.add_option("--all-reduce", flags.all_reduce,
-                 "How replicas sum gradients: auto, shm (shared memory), zmq (ZeroMQ)")
+                 "How replicas sum gradients: auto, shm (shared memory), zmq (ZeroMQ), nccl (on "
+                 "their GPUs)")
       ->group("Placement")->capture_default_str();
   app.add_option("--address", flags.address,
                  "Run on this cluster (default: RONDO_ADDRESS, or a private one here)")
@@ -404,10 +405,12 @@ TrainOptions parse_train_options(int argc, char** argv) {
     options.spec = spec_of(app, flags);
     claim_folder(flags.out);
   }
-  options.all_reduce = parse_word<SumWay>("--all-reduce", flags.all_reduce, "auto, shm, zmq");
+  options.all_reduce = parse_word<SumWay>("--all-reduce", flags.all_reduce, "auto, shm, zmq, nccl");
   const Layout& layout = options.spec.layout;
   if (options.all_reduce != SumWay::kAuto && layout.replicas == 1)
     usage("--all-reduce goes with --replicas: one replica has nothing to sum");
+  if (options.all_reduce == SumWay::kNccl && options.spec.device == Device::kCpu)
+    usage("--all-reduce nccl sums on GPUs: it goes with --device gpu");
   const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
   options.threads =
       flags.threads > 0 ? flags.threads : std::max(1, cores / (layout.replicas * layout.stages));

@@ -2,6 +2,8 @@
 
 #include <dlfcn.h>
 
+#include <cstdlib>
+
 namespace rondo::collective {
 
 namespace {
@@ -37,6 +39,13 @@ class Entries {
 };
 
 }  // namespace
+
+std::string NcclApi::version_words() const { return words(version); }
+
+Result<std::shared_ptr<const NcclApi>> NcclApi::find() {
+  const char* given = std::getenv("RONDO_NCCL_LIBRARY");
+  return load(given == nullptr || *given == '\0' ? "libnccl.so.2" : given);
+}
 
 Result<std::shared_ptr<const NcclApi>> NcclApi::load(const std::string& path) {
   void* library = ::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);

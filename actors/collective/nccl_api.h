@@ -73,8 +73,12 @@ struct NcclApi {
   int (*group_start)() = nullptr;
   int (*group_end)() = nullptr;
 
+  [[nodiscard]] std::string version_words() const;   // "2.18.5"
+
   // `path`: a file, or a name that the system looks up.
-  static Result<std::shared_ptr<const NcclApi>> load(const std::string& path = "libnccl.so.2");
+  static Result<std::shared_ptr<const NcclApi>> load(const std::string& path);
+  // The one that RONDO_NCCL_LIBRARY names, or the system's.
+  static Result<std::shared_ptr<const NcclApi>> find();
 };
 
 }  // namespace rondo::collective

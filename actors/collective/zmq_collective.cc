@@ -50,8 +50,14 @@ Result<std::unique_ptr<ZmqCollective>> ZmqCollective::join(std::unique_ptr<ZmqPo
                                           std::to_string(options.chunk_bytes));
   if (auto entered = post->enter(member, options.key, options.addresses); !entered)
     return entered.error();
-  return std::unique_ptr<ZmqCollective>(
+  const DurationNs join_timeout = options.join_timeout;
+  std::unique_ptr<ZmqCollective> made(
       new ZmqCollective(std::move(post), member, std::move(options)));
+  if (join_timeout == DurationNs{}) return made;
+  made->post_->wait_at_most(join_timeout);
+  if (auto met = made->barrier(); !met) return met.error();
+  made->post_->wait_at_most(member.timeout);
+  return made;
 }
 
 Result<void> ZmqCollective::carry_out(const Operation& op, std::uint64_t number) {

@@ -32,6 +32,7 @@ class ZmqCollective final : public Collective {
     std::vector<std::string> addresses;   // by rank
     Route route = Route::kBySize;
     std::size_t chunk_bytes = std::size_t{256} << 10;   // of the ring's pieces, at most 512 KiB
+    DurationNs join_timeout{};   // join waits so long for all ranks; 0: for nobody
   };
 
   static Result<std::unique_ptr<ZmqCollective>> join(std::unique_ptr<ZmqPost> post,

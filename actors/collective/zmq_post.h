@@ -72,6 +72,8 @@ class ZmqPost {
   // From now on frames of this group go out and come in. `addresses`: by rank.
   Result<void> enter(const Member& member, std::uint64_t key,
                      const std::vector<std::string>& addresses);
+  // Of waits from here on, instead of the member's timeout.
+  void wait_at_most(DurationNs timeout) { member_.timeout = timeout; }
   // The operation under way: frames of other ones wait or are dropped.
   void begin(std::uint64_t number, std::uint64_t count, std::uint64_t shape);
   // Fills in the head but for stage, chunk, part and hop. `frame` is used up. kUnavailable: who

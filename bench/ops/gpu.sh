@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # One command for a machine with a GPU: checks every GPU op against double, times everything,
 # compares with cuDNN, trains on it beside PyTorch, and trains on two stages whose activations stay
-# on the device, with and without kills: the weights must have the same bits. At most 8 minutes;
-# the tables for bench/RESULTS.md come last.
+# on the device, with and without kills: the weights must have the same bits. Where there are two
+# GPUs also on two replicas: summed in host memory, and by NCCL with kills. At most 8 minutes, with
+# two GPUs 9; the tables for bench/RESULTS.md come last.
 #
 #   bench/ops/gpu.sh               build in build/gpu (needs the packages of cmake/packages.txt)
 #   bench/ops/gpu.sh --use DIR     no build: the programs that lie in DIR
@@ -10,7 +11,7 @@
 #                                  --use needs elsewhere (there: the driver and cuBLASLt)
 #
 # GPU_OUT (default: the folder of the programs) receives check.txt, bench.txt, cudnn.txt, train.txt,
-# stages.txt.
+# stages.txt, replicas.txt.
 # What is learnt is GPU_TEXT, a file (default: this repository's sources).
 # Ends with 0 if the checks hold, 77 without a GPU, else what failed.
 set -u
@@ -92,7 +93,32 @@ stages() {
 }
 stages 2>&1 | tee "$out/stages.txt"
 staged=${PIPESTATUS[0]}
-for code in "$checked" "$timed" "$compared" "$trained" "$staged"; do
+
+# Two replicas, each on a GPU of its own: NCCL and kills may not change the weights.
+replicas() {
+  local run more said
+  if [ "$(nvidia-smi --list-gpus 2>/dev/null | grep -c '^GPU ')" -lt 2 ]; then
+    echo "2 replicas: SKIPPED, fewer than two GPUs"
+    return 0
+  fi
+  for run in shm nccl killed; do
+    rm -rf "$out/replicas_$run"
+    more=(--all-reduce nccl)
+    [ "$run" = shm ] && more=(--all-reduce shm)
+    [ "$run" = killed ] && more+=(--chaos 3)
+    said=$(timeout 20 "$programs/rondo-train" --text "$text" --device gpu --hidden 512 --batch 64 \
+      --seq 64 --replicas 2 --steps 30 --out "$out/replicas_$run" "${more[@]}" 2>&1) ||
+      { echo "$said"; echo "FAILED: 2 replicas, $run"; return 1; }
+    echo "2 replicas, $run: $(echo "$said" | grep '^done:')"
+    echo "$said" | grep -E 'host memory|chaos: hit' | sort -u
+  done
+  cmp "$out"/replicas_{shm,nccl}/last.safetensors || return 1
+  cmp "$out"/replicas_{shm,killed}/last.safetensors || return 1
+  echo "2 replicas: the same weights by NCCL as in host memory, with and without kills"
+}
+replicas 2>&1 | tee "$out/replicas.txt"
+replicated=${PIPESTATUS[0]}
+for code in "$checked" "$timed" "$compared" "$trained" "$staged" "$replicated"; do
   [ "$code" -ne 0 ] && exit "$code"
 done
 exit 0

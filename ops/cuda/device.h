@@ -32,6 +32,8 @@ struct Context {
   cudaStream_t copies = nullptr;   // of copies beside the line; both made by the first one
   std::array<cudaEvent_t, 16> copied{};   // of the last ones, by number
   std::uint64_t copies_begun = 0;
+  std::array<cudaEvent_t, 16> noted{};    // the last points in the line, by number
+  std::uint64_t notes = 0;
   cublasLtHandle_t lt = nullptr;
   void* workspace = nullptr;   // of the products: one stream, so one is enough
   double* partials = nullptr;  // [kPartialsMax] of the reductions

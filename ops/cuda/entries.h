@@ -17,7 +17,7 @@
 
 namespace rondo::ops::cuda {
 
-inline constexpr std::uint32_t kVersion = 3;
+inline constexpr std::uint32_t kVersion = 4;
 inline constexpr const char* kEntryName = "rondo_ops_cuda_entries";
 inline constexpr const char* kModuleName = "librondo_ops_cuda.so";
 
@@ -200,6 +200,7 @@ struct Entries {
   Fault (*open)(int device, Context** out);
   void (*close)(Context*);
   Fault (*profile)(Context*, char* text, std::size_t bytes);   // host
+  Fault (*bus_id)(Context*, char* text, std::size_t bytes);    // host; one device's on its machine
   Fault (*wait)(Context*);                                     // until all is done
   Fault (*wait_for)(Context*, Context* other);   // in line behind what `other` has been given
   // A second line of work on the same device, closed before the first. What goes wrong there, and
@@ -208,6 +209,8 @@ struct Entries {
   Fault (*processors)(Context*, std::int32_t* count);   // of the device
   Fault (*mark)(Context*, int which);            // 0, 1: a point in the line
   Fault (*between_marks)(Context*, double* seconds);   // host; waits for mark 1
+  Fault (*note)(Context*, std::uint64_t* number);      // a point in the line; they count from 1
+  Fault (*wait_for_note)(Context*, std::uint64_t number);   // host: until the line is there
   Fault (*allocate)(Context*, std::size_t bytes, void** out);   // aligned to 256, not cleared
   Fault (*release)(Context*, void*);
   Fault (*copy_in)(Context*, void* to, const void* from_host, std::size_t bytes);

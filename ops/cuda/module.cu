@@ -113,8 +113,9 @@ void close(Context* c) {
   if (c->main != nullptr) c->main->beside.erase(c);
   if (c->stalled != nullptr) (void)cudaFreeHost(c->stalled);
   if (c->lt != nullptr) (void)cublasLtDestroy(c->lt);
-  for (cudaEvent_t event : c->copied)
-    if (event != nullptr) (void)cudaEventDestroy(event);
+  for (const auto* events : {&c->copied, &c->noted})
+    for (cudaEvent_t event : *events)
+      if (event != nullptr) (void)cudaEventDestroy(event);
   for (cudaEvent_t event : {c->marks[0], c->marks[1], c->order})
     if (event != nullptr) (void)cudaEventDestroy(event);
   for (cudaStream_t line : {c->stream, c->copies})
@@ -263,9 +264,10 @@ Fault embedding_backward(Context* c, const Embedding* e) {
 
 const Entries kEntries = {
     .version = kVersion, .bytes = sizeof(Entries), .device_count = device_count, .open = open,
-    .close = close, .profile = profile, .wait = wait, .wait_for = wait_for,
+    .close = close, .profile = profile, .bus_id = bus_id, .wait = wait, .wait_for = wait_for,
     .open_beside = open_beside, .processors = processors, .mark = mark,
-    .between_marks = between_marks, .allocate = allocate, .release = release, .copy_in = copy_in,
+    .between_marks = between_marks, .note = note, .wait_for_note = wait_for_note,
+    .allocate = allocate, .release = release, .copy_in = copy_in,
     .copy_out = copy_out, .copy = copy, .fill = fill, .stream = stream, .idle = idle,
     .allocate_host = allocate_host, .release_host = release_host,
     .copy_out_later = copy_out_later, .copies_begun = copies_begun,

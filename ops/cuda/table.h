@@ -8,6 +8,9 @@
 namespace rondo::ops::cuda {
 
 Fault allocate(Context*, std::size_t bytes, void** out);
+Fault bus_id(Context*, char* text, std::size_t bytes);
+Fault note(Context*, std::uint64_t* number);
+Fault wait_for_note(Context*, std::uint64_t number);
 Fault stream(Context*, void** out);
 Fault idle(Context*, int* out);
 Fault allocate_host(Context*, std::size_t bytes, void** out);

@@ -1,5 +1,5 @@
-// Memory beside the line of work: pinned host memory and copies to it on a second stream, and
-// device memory that other processes of the machine open.
+// What others need of a line of work: its stream and points in it; beside it pinned host memory and
+// copies to that on a second stream; device memory that other processes of the machine open.
 
 #include <cstring>
 #include <utility>
@@ -21,6 +21,30 @@ Fault idle(Context* c, int* out) {
   const cudaError_t error = cudaStreamQuery(c->stream);
   *out = error == cudaSuccess ? 1 : 0;
   return error == cudaErrorNotReady ? nullptr : check(error, "cudaStreamQuery");
+}
+
+// As NCCL tells devices apart.
+Fault bus_id(Context* c, char* text, std::size_t bytes) {
+  RONDO_NEED(bytes >= 16 && bytes < 4096);
+  RONDO_CUDA(cudaDeviceGetPCIBusId(text, static_cast<int>(bytes), c->device));
+  return nullptr;
+}
+
+Fault note(Context* c, std::uint64_t* number) {
+  RONDO_TRY(use(*c));
+  cudaEvent_t& event = c->noted[c->notes % c->noted.size()];
+  if (event == nullptr) RONDO_CUDA(cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
+  RONDO_CUDA(cudaEventRecord(event, c->stream));
+  *number = ++c->notes;
+  return nullptr;
+}
+
+// An event that has gone on to a later point waits for that one.
+Fault wait_for_note(Context* c, std::uint64_t number) {
+  RONDO_NEED(number > 0 && number <= c->notes);
+  RONDO_TRY(use(*c));
+  RONDO_CUDA(cudaEventSynchronize(c->noted[(number - 1) % c->noted.size()]));
+  return check_stalled(*c);
 }
 
 Fault allocate_host(Context* c, std::size_t bytes, void** out) {

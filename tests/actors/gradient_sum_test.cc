@@ -44,7 +44,7 @@ void with_replicas(int count, SumWay way, const std::function<void(int, Gradient
     ASSERT_TRUE(place) << place.error().what();
     places.push_back(place.value());
   }
-  const auto meeting = Meeting::make(7, places, kFloats);
+  const auto meeting = Meeting::make({.group = 7, .floats = kFloats}, places);
   ASSERT_TRUE(meeting) << meeting.error().what();
   std::vector<std::thread> threads;
   for (int replica = 0; replica < count; ++replica)
@@ -127,7 +127,7 @@ TEST_P(BothWays, TheTrainerEndsAWaitThatNobodyElseCanEnd) {
     sums.push_back(std::make_unique<GradientSum>(replica, 2, kParts));
     places.push_back(sums.back()->open(3, GetParam()).value());
   }
-  const auto meeting = Meeting::make(3, places, kFloats);
+  const auto meeting = Meeting::make({.group = 3, .floats = kFloats}, places);
   ASSERT_TRUE(meeting);
   std::thread silent([&] { EXPECT_TRUE(sums[1]->meet(meeting.value().plan())); });
   ASSERT_TRUE(sums[0]->meet(meeting.value().plan()));
@@ -152,7 +152,7 @@ TEST(GradientSum, AProcessThatDiedBeforeTheMeetingEndsItAtOnce) {
   ASSERT_TRUE(mine) << mine.error().what();
   std::vector<MeetingPlace> places{mine.value(), mine.value()};
   places[1].pid = child;
-  const auto meeting = Meeting::make(1, places, kFloats);
+  const auto meeting = Meeting::make({.group = 1, .floats = kFloats}, places);
   ASSERT_TRUE(meeting);
   const auto met = sum.meet(meeting.value().plan());
   ASSERT_TRUE(met) << met.error().what();

@@ -62,6 +62,10 @@ TEST(Train, BadUsageIsOneSentenceAndExitCode2) {
   refused({"--text", text, "--clip", "nan"}, "'nan' is no finite number from 0 on");
   refused({"--text", text, "--val-frac", "1"}, "--val-frac: '1' is no number from 0 to 0.9");
   refused({"--text", text, "--seed", "-1"}, "'-1' is no whole number");
+  refused({"--text", text, "--all-reduce", "mpi"}, "it is one of auto, shm, zmq, nccl");
+  refused({"--text", text, "--all-reduce", "nccl"}, "--all-reduce goes with --replicas");
+  refused({"--text", text, "--replicas", "2", "--all-reduce", "nccl"},
+          "--all-reduce nccl sums on GPUs: it goes with --device gpu");
   refused({"--text", text, "--timeline", scratch / "none/t"}, "there is no folder");
   refused({"--text", text, "--timeline", "/dev/full"}, "is not a regular file");
   refused({"--text", text, "--layers", "0"}, "--layers");

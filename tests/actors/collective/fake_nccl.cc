@@ -1,26 +1,33 @@
 #include "fake_nccl.h"
 
+#include <dlfcn.h>
+#include <unistd.h>
+
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <deque>
 #include <functional>
-#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <thread>
+#include <type_traits>
 #include <utility>
 #include <vector>
+
+#include "fake_nccl_group.h"
 
 // librondo_fake_nccl.so: see fake_nccl.h. Sums run over the ranks in ascending order, which is not
 // the fixed tree from four ranks on: a stand-in for NCCL's own order.
 
 namespace {
 
-constexpr int kSuccess = 0, kSystemError = 2, kInvalidArgument = 4, kRemoteError = 6;
+constexpr int kSuccess = 0, kSystemError = 2, kInvalidArgument = 4, kInvalidUsage = 5;
+constexpr int kRemoteError = 6;
 constexpr int kInProgress = 7;
 constexpr int kLooksInProgress = 3;   // how often a call that is done still says kInProgress
 
@@ -63,18 +70,9 @@ class Stream {
   std::thread thread_;
 };
 
-// The ranks of one id: letters from one to another, in order.
-struct Group {
-  std::mutex mutex;
-  std::condition_variable bell;
-  std::map<std::pair<int, int>, std::deque<std::vector<char>>> letters;
-  int joined = 0;
-};
-
 std::atomic<std::uint64_t> g_next_id{1};
 std::atomic<int> g_communicators{0};
-std::mutex g_groups_mutex;
-std::map<std::uint64_t, std::shared_ptr<Group>> g_groups;   // guarded by g_groups_mutex
+std::atomic<int> g_hanging{0};
 
 struct Fault {
   std::string what;
@@ -97,37 +95,45 @@ Fault read_fault() {
   return fault;
 }
 
+// The streams' own: of this library, or of the emulated device that RONDO_CUDA_MODULE names.
+struct Streams {
+  void (*put)(void* stream, void (*work)(void*), void* argument) = nullptr;
+  void (*look)(void* stream) = nullptr;
+  int (*device)() = nullptr;   // of the calling thread
+};
+
+Streams find_streams() {
+  Streams streams;
+  const char* module = std::getenv("RONDO_CUDA_MODULE");
+  void* opened = module == nullptr ? nullptr : ::dlopen(module, RTLD_NOW | RTLD_LOCAL);
+  if (opened == nullptr) return streams;
+  const auto find = [opened](auto& entry, const char* name) {
+    entry = reinterpret_cast<std::remove_reference_t<decltype(entry)>>(::dlsym(opened, name));
+  };
+  find(streams.put, "rondo_emulated_put");
+  find(streams.look, "rondo_emulated_look");
+  find(streams.device, "rondo_emulated_device");
+  return streams;
+}
+
 struct Comm {
-  std::shared_ptr<Group> group;
+  Comm(const std::string& id, int my_rank, int ranks)
+      : group(id, my_rank, ranks, streams.device == nullptr ? -1 : streams.device()),
+        rank(my_rank),
+        size(ranks) {}
+  Streams streams = find_streams();
+  FakeGroup group;
   int rank = 0;
   int size = 0;
-  Fault fault;
+  Fault fault = read_fault();
   std::atomic<int> calls{0};
   std::atomic<int> error{kSuccess};
   std::atomic<int> looks{kLooksInProgress};
-  std::atomic<bool> aborted{false};
   std::atomic<int> at_work{0};   // pieces of work in some stream's line
   void* stream = nullptr;        // the last one
 
-  bool strikes(const char* what) const { return fault.rank == rank && fault.what == what; }
-  void post(int to, std::vector<char> letter) {
-    const std::lock_guard lock(group->mutex);
-    group->letters[{rank, to}].push_back(std::move(letter));
-    group->bell.notify_all();
-  }
-  // Empty: aborted.
-  std::vector<char> fetch(int from) {
-    std::unique_lock lock(group->mutex);
-    auto& box = group->letters[{from, rank}];
-    group->bell.wait(lock, [&] { return !box.empty() || aborted; });
-    if (aborted) return {};
-    std::vector<char> letter = std::move(box.front());
-    box.pop_front();
-    return letter;
-  }
-  void hang() {
-    std::unique_lock lock(group->mutex);
-    group->bell.wait(lock, [&] { return aborted.load(); });
+  [[nodiscard]] bool strikes(const char* what) const {
+    return fault.rank == rank && fault.what == what;
   }
 };
 
@@ -149,14 +155,10 @@ void reduce(std::vector<char>& sum, const std::vector<char>& with, bool is_sum) 
   }
 }
 
-// The streams' own: of this library, unless the test has others.
-std::atomic<FakePut> g_put{nullptr};
-std::atomic<FakeLook> g_look{nullptr};
-
-void put_in_line(void* stream, std::function<void()> work) {
-  const FakePut put = g_put;
-  if (put == nullptr) return static_cast<Stream*>(stream)->put(std::move(work));
-  put(stream,
+void put_in_line(const Streams& streams, void* stream, std::function<void()> work) {
+  if (streams.put == nullptr) return static_cast<Stream*>(stream)->put(std::move(work));
+  streams.put(
+      stream,
       [](void* held) {
         const std::unique_ptr<std::function<void()>> owned(
             static_cast<std::function<void()>*>(held));
@@ -173,16 +175,22 @@ struct GroupCall {
 thread_local int t_depth = 0;
 thread_local GroupCall t_group;
 
+void hang(Comm& comm) {
+  ++g_hanging;
+  comm.group.wait_for_end();
+  --g_hanging;
+}
+
 // In line on the stream, with the fault that belongs here.
 void put(Comm* comm, void* stream, std::function<void()> work) {
   const int call = ++comm->calls;
   comm->stream = stream;
   comm->looks = kLooksInProgress;
   ++comm->at_work;
-  put_in_line(stream, [comm, call, work = std::move(work)] {
-    if (comm->fault.call == call && comm->strikes("hang")) comm->hang();
+  put_in_line(comm->streams, stream, [comm, call, work = std::move(work)] {
+    if (comm->fault.call == call && comm->strikes("hang")) hang(*comm);
     else if (comm->fault.call == call && comm->strikes("error")) comm->error = kRemoteError;
-    else if (!comm->aborted) work();
+    else if (!comm->group.is_ended()) work();
     --comm->at_work;
   });
 }
@@ -200,13 +208,9 @@ int enter(Comm* comm, void* stream, bool is_send, std::function<void()> work) {
 }
 
 void end(Comm* comm) {
-  {
-    const std::lock_guard lock(comm->group->mutex);
-    comm->aborted = true;
-    comm->group->bell.notify_all();
-  }
+  comm->group.end();
   while (comm->at_work != 0) {
-    if (const FakeLook look = g_look; look != nullptr) look(comm->stream);
+    if (comm->streams.look != nullptr) comm->streams.look(comm->stream);
     else std::this_thread::yield();
   }
   delete comm;
@@ -231,7 +235,8 @@ int ncclGetUniqueId(FakeId* id) {
   if (read_fault().what == "id-error") return kSystemError;
   const std::uint64_t number = g_next_id++;
   std::memset(id, 0, sizeof(*id));
-  std::memcpy(id->bytes, &number, sizeof(number));
+  std::snprintf(id->bytes, sizeof(id->bytes), "%d-%llu", ::getpid(),
+                static_cast<unsigned long long>(number));
   return kSuccess;
 }
 
@@ -243,34 +248,18 @@ int ncclCommInitRankConfig(Comm** comm, int ranks, FakeId id, int rank, void* co
   std::memcpy(&magic, static_cast<char*>(config) + 8, sizeof(magic));
   std::memcpy(&blocking, static_cast<char*>(config) + 16, sizeof(blocking));
   if (magic != 0xcafebeefU || bytes < 48 || blocking != 0 || rank >= ranks) return kInvalidArgument;
-  std::uint64_t number = 0;
-  std::memcpy(&number, id.bytes, sizeof(number));
-  const std::lock_guard lock(g_groups_mutex);
-  std::shared_ptr<Group>& group = g_groups[number];
-  if (!group) group = std::make_shared<Group>();
-  auto* made = new Comm;
-  made->group = group;
-  made->rank = rank;
-  made->size = ranks;
-  made->fault = read_fault();
+  auto* made = new Comm(id.bytes, rank, ranks);
   if (made->strikes("init-error")) made->error = kSystemError;
   ++g_communicators;
-  {
-    const std::lock_guard inside(group->mutex);
-    ++group->joined;
-  }
   *comm = made;
   return kInProgress;
 }
 
 int ncclCommGetAsyncError(Comm* comm, int* error) {
-  bool all_here = false;
-  {
-    const std::lock_guard lock(comm->group->mutex);
-    all_here = comm->group->joined >= comm->size;
-  }
+  if (comm->group.shares_its_device()) comm->error = kInvalidUsage;
   *error = comm->error;
-  if (*error == kSuccess && (!all_here || comm->strikes("init-hang") || comm->looks-- > 0))
+  if (*error == kSuccess &&
+      (!comm->group.all_here() || comm->strikes("init-hang") || comm->looks-- > 0))
     *error = kInProgress;
   return kSuccess;
 }
@@ -289,6 +278,7 @@ const char* ncclGetErrorString(int result) {
   switch (result) {
     case kSystemError: return "unhandled system error";
     case kInvalidArgument: return "invalid argument";
+    case kInvalidUsage: return "invalid usage";
     case kRemoteError: return "remote process exited or there was a network error";
     default: return "an error";
   }
@@ -299,10 +289,10 @@ int ncclAllReduce(const void* in, void* out, std::size_t count, int dtype, int o
                   void* stream) {
   return enter(comm, stream, false, [=] {
     const std::size_t bytes = count * element(dtype);
-    for (int to = 0; to < comm->size; ++to) comm->post(to, letter_of(in, bytes));
+    for (int to = 0; to < comm->size; ++to) comm->group.post(to, letter_of(in, bytes));
     std::vector<char> sum;
     for (int from = 0; from < comm->size; ++from) {
-      const std::vector<char> letter = comm->fetch(from);
+      const std::vector<char> letter = comm->group.fetch(from);
       if (letter.size() != bytes) return;   // aborted
       if (from == 0) sum = letter;
       else if (dtype == 8) reduce<double>(sum, letter, op == 0);
@@ -319,23 +309,23 @@ int ncclBroadcast(const void* in, void* out, std::size_t count, int dtype, int r
   return enter(comm, stream, is_root, [=] {
     if (is_root) {
       for (int to = 0; to < comm->size; ++to)
-        if (to != root) comm->post(to, letter_of(in, bytes));
+        if (to != root) comm->group.post(to, letter_of(in, bytes));
       std::memmove(out, in, bytes);
       return;
     }
-    const std::vector<char> letter = comm->fetch(root);
+    const std::vector<char> letter = comm->group.fetch(root);
     if (letter.size() == bytes) std::memcpy(out, letter.data(), bytes);
   });
 }
 
 int ncclSend(const void* in, std::size_t count, int dtype, int peer, Comm* comm, void* stream) {
   return enter(comm, stream, true,
-               [=] { comm->post(peer, letter_of(in, count * element(dtype))); });
+               [=] { comm->group.post(peer, letter_of(in, count * element(dtype))); });
 }
 
 int ncclRecv(void* out, std::size_t count, int dtype, int peer, Comm* comm, void* stream) {
   return enter(comm, stream, false, [=] {
-    const std::vector<char> letter = comm->fetch(peer);
+    const std::vector<char> letter = comm->group.fetch(peer);
     if (letter.size() == count * element(dtype)) std::memcpy(out, letter.data(), letter.size());
   });
 }
@@ -360,10 +350,7 @@ void rondo_fake_stream_put(void* stream, void (*work)(void*), void* argument) {
   static_cast<Stream*>(stream)->put([=] { work(argument); });
 }
 int rondo_fake_stream_idle(void* stream) { return static_cast<Stream*>(stream)->is_idle() ? 1 : 0; }
-void rondo_fake_streams_are(FakePut put, FakeLook look) {
-  g_put = put;
-  g_look = look;
-}
+int rondo_fake_hanging() { return g_hanging; }
 int rondo_fake_communicators() { return g_communicators; }
 
 }  // extern "C"

@@ -3,8 +3,6 @@
 
 #include <rondo/actors/collective/nccl_gpu.h>
 
-#include <dlfcn.h>
-
 #include <cmath>
 #include <cstdlib>
 #include <functional>
@@ -26,34 +24,27 @@ std::shared_ptr<const NcclApi> fake_api() {
   return api.value();
 }
 
-template <class Function>
-Function of_module(const char* name) {
-  static void* module = ::dlopen(RONDO_TEST_EMULATED_MODULE, RTLD_NOW | RTLD_LOCAL);
-  return reinterpret_cast<Function>(::dlsym(module, name));
-}
-
 class NcclGpuTest : public testing::Test {
  protected:
   NcclGpuTest() {
     ::setenv("RONDO_CUDA_MODULE", RONDO_TEST_EMULATED_MODULE, 1);
-    rondo_fake_streams_are(of_module<FakePut>("rondo_emulated_put"),
-                           of_module<FakeLook>("rondo_emulated_look"));
+    ::setenv("RONDO_EMULATED_GPUS", "5", 1);
   }
   ~NcclGpuTest() override {
-    rondo_fake_streams_are(nullptr, nullptr);
     ::unsetenv("RONDO_CUDA_MODULE");
+    ::unsetenv("RONDO_EMULATED_GPUS");
     ::unsetenv("RONDO_FAKE_NCCL");
   }
 };
 
-// Each rank a thread with a Gpu of its own.
+// Each rank a thread with a GPU of its own.
 void on_gpus(int size, const std::function<void(int, ops::Gpu&, Collective&)>& body,
              Incarnation incarnation = {1}) {
   const GroupSpec spec{.size = size, .incarnation = incarnation};
   Group controls = group_of("shm", spec);
   Directory board;
   on_threads(size, [&](int rank) {
-    ops::GpuOrReason found = ops::open_gpu();
+    ops::GpuOrReason found = ops::open_gpu(rank);
     ASSERT_NE(found.gpu, nullptr) << found.reason;
     NcclGpu on_gpu(*found.gpu);
     auto device = on_gpu.device();
@@ -136,6 +127,25 @@ TEST_F(NcclGpuTest, AnErrorEndsTheIncarnationAndTheNextOneWorksOnTheSameDevices)
     data.get(std::span<float>(sum));
     EXPECT_EQ(sum, tree_sum<float>(2, 100));
   }, Incarnation{2});
+}
+
+TEST_F(NcclGpuTest, TwoRanksOnOneDeviceAreRefusedAtTheStart) {
+  Group controls = group_of("shm", {.size = 2});
+  Directory board;
+  on_threads(2, [&](int rank) {
+    ops::GpuOrReason found = ops::open_gpu(0);
+    ASSERT_NE(found.gpu, nullptr) << found.reason;
+    NcclGpu on_gpu(*found.gpu);
+    const auto joined = NcclCollective::join(
+        {rank, 2, Incarnation{1}},
+        {.api = fake_api(), .device = on_gpu.device().value(),
+         .exchange = [&](std::optional<NcclId> mine) { return board.exchange(mine); },
+         .control = std::move(controls[static_cast<std::size_t>(rank)])});
+    ASSERT_FALSE(joined);
+    EXPECT_NE(std::string(joined.error().what()).find("invalid usage"), std::string::npos)
+        << joined.error().what();
+  });
+  EXPECT_EQ(rondo_fake_communicators(), 0);
 }
 
 }  // namespace

@@ -46,6 +46,30 @@ TEST(ZmqCollectiveTest, TheBitsDoNotDependOnTheRingsPieces) {
   }
 }
 
+// Whoever does not come is missed at the start, not in the first sum with its long patience.
+TEST(ZmqCollectiveTest, AJoinThatWaitsForAllEndsWhenOneDoesNotCome) {
+  for (const bool comes : {true, false}) {
+    std::vector<std::unique_ptr<ZmqPost>> posts;
+    std::vector<std::string> addresses;
+    for (int rank = 0; rank < 2; ++rank) {
+      posts.push_back(must_bind("tcp://127.0.0.1:*"));
+      addresses.push_back(posts.back()->address());
+    }
+    on_threads(comes ? 2 : 1, [&](int rank) {
+      const auto joined = ZmqCollective::join(
+          std::move(posts[static_cast<std::size_t>(rank)]),
+          {rank, 2, Incarnation{1}, seconds(600)},
+          {.key = 3, .addresses = addresses,
+           .join_timeout = comes ? seconds(60) : milliseconds(200)});
+      ASSERT_EQ(joined.ok(), comes);
+      if (comes) return expect_sum(*joined.value(), 3000);
+      EXPECT_EQ(joined.error().code(), ErrorCode::kTimeout) << joined.error().what();
+      EXPECT_NE(std::string(joined.error().what()).find("within 200 ms"), std::string::npos)
+          << joined.error().what();
+    });
+  }
+}
+
 // Rank 0 stays, rank 1 is born again at the same address; what the old one sent late is dropped.
 TEST(ZmqCollectiveTest, FramesOfAnOlderIncarnationOrAnotherGroupAreDropped) {
   const Folder folder;

@@ -8,7 +8,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <cstdlib>
+#include <string>
+#include <vector>
 
 namespace rondo::ops {
 namespace {
@@ -62,7 +65,8 @@ TEST(GpuTest, ALibraryWithoutATableIsSaid) {
 
 TEST(GpuTest, AModuleOfAnotherVersionIsRefused) {
   EXPECT_EQ(reason_with(RONDO_TEST_OLD_MODULE),
-            "GPU not used: its module has version 2, this program 3");
+            "GPU not used: its module has version " + std::to_string(cuda::kVersion - 1) +
+                ", this program " + std::to_string(cuda::kVersion));
 }
 
 TEST(GpuTest, AModuleWithoutADeviceSaysSo) {
@@ -86,6 +90,52 @@ TEST(GpuTest, AFullGpuSaysHowMuchIsWanted) {
 TEST(GpuTest, ADeviceNumberThatIsNotThereIsSaid) {
   const Variable chosen("RONDO_CUDA_MODULE", RONDO_TEST_EMULATED_MODULE);
   EXPECT_EQ(open_gpu(3).reason, "GPU not used: there is no GPU 3, only 1");
+}
+
+std::string bus_id_of(const Gpu& gpu) {
+  std::array<char, 64> text{};
+  must(gpu.entries().bus_id(gpu.context(), text.data(), text.size()));
+  return text.data();
+}
+
+TEST(GpuTest, DevicesOfAMachineHaveDifferentBusIdsAndLinesOfOneTheSame) {
+  const Variable chosen("RONDO_CUDA_MODULE", RONDO_TEST_EMULATED_MODULE);
+  const Variable two("RONDO_EMULATED_GPUS", "2");
+  const GpuOrReason first = open_gpu(0), second = open_gpu(1), again = open_gpu(1);
+  ASSERT_TRUE(first.gpu && second.gpu && again.gpu);
+  EXPECT_NE(bus_id_of(*first.gpu), bus_id_of(*second.gpu));
+  EXPECT_EQ(bus_id_of(*second.gpu), bus_id_of(*again.gpu));
+  const GpuLines lines(*second.gpu, 2);
+  std::array<char, 64> beside{};
+  must(second.gpu->entries().bus_id(lines.line(1), beside.data(), beside.size()));
+  EXPECT_EQ(beside.data(), bus_id_of(*second.gpu));
+  char small[8];
+  EXPECT_NE(first.gpu->entries().bus_id(first.gpu->context(), small, sizeof small), nullptr);
+}
+
+// More points than the module keeps events for: an early one then means a later one.
+TEST(GpuTest, WhatWasPutInLineBeforeAPointIsDoneWhenThePointIsReached) {
+  const Variable chosen("RONDO_CUDA_MODULE", RONDO_TEST_EMULATED_MODULE);
+  const GpuOrReason found = open_gpu();
+  ASSERT_NE(found.gpu, nullptr) << found.reason;
+  Gpu& gpu = *found.gpu;
+  const cuda::Entries& api = gpu.entries();
+  constexpr int kPoints = 40;
+  GpuBuffer number(gpu, sizeof(float));
+  const GpuLines lines(gpu, 2);
+  std::vector<std::uint64_t> points(kPoints);
+  for (int i = 0; i < kPoints; ++i) {
+    must(api.fill(gpu.context(), number.raw(), i, sizeof(float)));
+    must(api.note(gpu.context(), &points[static_cast<std::size_t>(i)]));
+  }
+  EXPECT_EQ(points.front(), 1u);
+  EXPECT_EQ(points.back(), static_cast<std::uint64_t>(kPoints));
+  must(api.wait_for_note(gpu.context(), points[30]));
+  std::int32_t then = 0;   // read beside the line, which nobody else makes go on
+  must(api.copy_out(lines.line(1), &then, number.raw(), sizeof then));
+  EXPECT_EQ(then, 0x01010101 * 30);
+  EXPECT_NE(api.wait_for_note(gpu.context(), 41), nullptr);
+  EXPECT_NE(api.wait_for_note(gpu.context(), 0), nullptr);
 }
 
 // Wrong arguments are sentences too: nothing aborts, nothing is started.

@@ -141,6 +141,7 @@ const char* cudaGetErrorName(cudaError_t);
 cudaError_t cudaGetLastError();
 cudaError_t cudaGetDeviceCount(int*);
 cudaError_t cudaSetDevice(int);
+cudaError_t cudaDeviceGetPCIBusId(char* text, int bytes, int device);
 cudaError_t cudaDeviceGetAttribute(int*, cudaDeviceAttr, int device);
 cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute, int);
 cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int*, const void* kernel, int threads,
@@ -183,6 +184,7 @@ void submit(cudaStream_t, std::function<void()> work);   // or into the graph be
 // RONDO_EMULATED_GPU names what is odd about the device: none, old, full, small, other, no-ipc,
 // no-ipc-open, stuck (a block of those alive together never runs), deaf (streams do not wait for
 // one another), no-product (cuBLASLt finds no algorithm).
+// RONDO_EMULATED_GPUS: how many.
 bool told(const char* what);
 void touch(const void* device_memory);
 bool admits(const Launch&);   // all blocks of a cooperative launch fit at once

@@ -1,13 +1,17 @@
 // The runtime's other calls and the products.
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <utility>
 
 #include "cublasLt.h"
 #include "cuda_bf16.h"
 #include "cuda_runtime.h"
+#include "streams.h"
 
 struct EmulatedLt {};
 struct EmulatedPreference {};
@@ -38,6 +42,13 @@ double value(const Operand& m, std::int64_t row, std::int64_t column) {
   const float x = static_cast<const float*>(m.base)[at];
   return static_cast<double>(m.tf32 ? to_tf32(x) : x);
 }
+
+thread_local int t_device = 0;
+
+int devices() {
+  const char* text = std::getenv("RONDO_EMULATED_GPUS");
+  return text == nullptr ? 1 : std::max(1, std::atoi(text));
+}
 }  // namespace
 
 const char* cudaGetErrorString(cudaError_t error) {
@@ -46,10 +57,20 @@ const char* cudaGetErrorString(cudaError_t error) {
 const char* cudaGetErrorName(cudaError_t) { return "emulated"; }
 cudaError_t cudaGetLastError() { return cudaSuccess; }
 cudaError_t cudaGetDeviceCount(int* count) {
-  *count = emulated::told("none") ? 0 : 1;
+  *count = emulated::told("none") ? 0 : devices();
   return *count == 0 ? cudaErrorNoDevice : cudaSuccess;
 }
-cudaError_t cudaSetDevice(int) { return cudaSuccess; }
+cudaError_t cudaSetDevice(int device) {
+  if (device < 0 || device >= devices()) return cudaErrorInvalidValue;
+  t_device = device;
+  return cudaSuccess;
+}
+cudaError_t cudaDeviceGetPCIBusId(char* text, int bytes, int device) {
+  const int written =
+      std::snprintf(text, static_cast<std::size_t>(bytes), "0000:%02X:00.0", device);
+  return written < bytes ? cudaSuccess : cudaErrorInvalidValue;
+}
+int rondo_emulated_device() { return t_device; }
 // As on an H100: 227 KiB of a processor's shared memory, one block of a large kernel on each.
 constexpr std::size_t kSharedBytes = 227 << 10;
 using emulated::kProcessors;

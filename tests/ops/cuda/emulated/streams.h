@@ -26,4 +26,5 @@ extern "C" {
 // Work of another library on a stream.
 void rondo_emulated_put(void* stream, void (*work)(void*), void* argument);
 void rondo_emulated_look(void* stream);   // lets one piece of its work run
+int rondo_emulated_device();              // the calling thread's
 }
