@@ -158,7 +158,6 @@ Buffer Group::wait_for(const CellRef& cell) {
 Group::Sealed Group::open(const Ref<Prepared>& ref) { return {ref, get(ref)}; }
 
 std::optional<double> Group::step(const Step& step, const Step* next) {
-  plan_kills(step.number);
   while (true) {
     const StepEnds ends = submit(step, next);
     try {
@@ -168,9 +167,7 @@ std::optional<double> Group::step(const Step& step, const Step* next) {
       } catch (const Error& error) {
         const Watch given_up(ended_, ends.updates);
         end_sums();
-        const bool goes_on = recover(root_of(ends, error));
-        ahead_ = {};
-        if (!goes_on) return std::nullopt;
+        if (!recover(root_of(ends, error))) return std::nullopt;
       }
     } catch (const Stopped&) {
       return std::nullopt;
@@ -188,6 +185,7 @@ Turn Group::turn_of(const Step& step) const {
 // a GPU when the first pass of the next step is under way there, beside which it is copied.
 StepEnds Group::submit(const Step& step, const Step* next) {
   turn_ = turn_of(step);
+  plan_kills(step.number);
   StepEnds ends;
   ends.passes = std::exchange(ahead_, {});
   if (ends.passes.empty()) ends.passes = submit_passes(plan(), turn_, step.segment);
@@ -197,6 +195,7 @@ StepEnds Group::submit(const Step& step, const Step* next) {
   const auto seal = [&](std::size_t party) {
     ends.seals[party] = parties_[party].bound.call(&StageActor::seal, turn_);
   };
+  if (next != nullptr) plan_kills(next->number);
   if (behind) ahead_ = submit_passes(plan(), turn_of(*next), next->segment, seal);
   else if (next != nullptr) ahead_ = submit_passes(plan(), turn_of(*next), next->segment);
   return ends;
@@ -218,15 +217,24 @@ double Group::await(const StepEnds& ends) {
   return ops::tree_sum(losses);
 }
 
-// Throws what befell one of those who are waited for, whoever comes first.
+// Throws what befell one of those who are waited for, whoever comes first. Who has given his part
+// and died in the step ahead shows there only; others may still wait for him in their sum.
 void Group::look_for_deaths() {
-  for (const CellRef& cell : watched_)
+  const auto look = [this](const CellRef& cell) {
     if (cell->state.load(std::memory_order_acquire) == CellState::kFailed)
       static_cast<void>(detail::try_open_value(context_.session(), cell));
+  };
+  for (const CellRef& cell : watched_) look(cell);
+  for (const Ref<Floats>& ref : ahead_) {
+    try {
+      look(ref.cell());
+    } catch (const Error& error) {   // other failures are echoes
+      if (error.code() == ErrorCode::kActorDied || error.code() == ErrorCode::kObjectLost) throw;
+    }
+  }
 }
 
 // Who waits in a sum for one that has died may not see it, and what is called next waits for him.
-// Beside the passes of the step ahead sums go on, too.
 void Group::end_sums() {
   if (ended_.empty()) return;
   const auto depth = static_cast<std::size_t>(spec_.layout.stages);
@@ -234,8 +242,7 @@ void Group::end_sums() {
     std::vector<bool> waits;
     for (std::size_t party = stage; party < parties_.size(); party += depth) {
       const CellState state = ended_[party]->state.load(std::memory_order_acquire);
-      waits.push_back(state == CellState::kPending ||
-                      (state == CellState::kReady && !ahead_.empty()));
+      waits.push_back(state == CellState::kPending);
     }
     if (std::find(waits.begin(), waits.end(), true) != waits.end())
       meetings_[stage].end(waits, "the step is given up");
@@ -337,6 +344,7 @@ bool Group::recover(const Error& error) {
       throw Error(cause.code(), "given up after " + std::to_string(kFailuresMax) +
                                     " failures without a step between them: " + cause.what());
     prepared_ = {};
+    ahead_ = {};
     incarnation_ += 1;
     const auto noticed = Clock::now();
     const std::vector<std::size_t> dead = find_dead();

@@ -42,7 +42,7 @@ class Group {
     int threads = 1;   // an actor
     std::string name;  // of the run: unique in the cluster
     Chaos* chaos = nullptr;   // planned kills; outlives the group
-    bool record = false;      // what the stages do when: see take_spans
+    bool record = false;      // what the stages do when: see spans
     SumWay sum = SumWay::kAuto;   // how replicas sum their gradients
   };
   struct Step {

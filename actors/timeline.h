@@ -12,7 +12,7 @@
 // chrome://tracing.
 //
 // A stage writes down the begin and end of every forward and backward, and how many microbatches'
-// activations it keeps then. The trainer fetches these spans after every step. Picture them as the
+// activations it keeps then. These spans come with the version that it seals. Picture them as the
 // usual drawing of a pipeline: a row a stage, and where the rows are filled at the same moment the
 // stages overlap. Times are each machine's own monotonic clock: rows of one machine compare.
 //
