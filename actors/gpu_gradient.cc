@@ -35,7 +35,8 @@ void GpuGradient::part_is_made(std::size_t part) {
   must(api().copies_begun(context(), &numbers_[part]));
 }
 
-void GpuGradient::hand_over() {
+void GpuGradient::hand_over(bool beside) {
+  if (sink_.on_device && !beside) must(api().wait_for_note(context(), numbers_.front()));
   std::size_t at = floats_;
   for (std::size_t part = parts_.size(); part-- > 0;) {
     at -= parts_[part];

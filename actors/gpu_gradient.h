@@ -39,8 +39,10 @@ class GpuGradient {
   [[nodiscard]] bool is_sent() const { return sink_.ready != nullptr; }
   // All work that makes the part is in line.
   void part_is_made(std::size_t part);
-  // The last part first. Requires: all parts were made, a sink.
-  void hand_over();
+  // The last part first. Requires: all parts were made, a sink. `beside`: a sum on the device may
+  // begin while parts are still being made. A library's kernel that waits for another GPU holds
+  // processors, so not beside kernels whose own blocks wait for one another.
+  void hand_over(bool beside);
   // What an update reads, in device memory: the sum in `host`; where that is empty the sum on the
   // device, which must be complete; without a sink this gradient itself.
   [[nodiscard]] const float* summed(std::span<const float> host);

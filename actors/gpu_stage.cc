@@ -145,8 +145,18 @@ void GpuStage::open_layers() {
     recurrent_.push_back(std::make_unique<GpuLayer>(
         model, layer, has_min_cells(model) ? ops::RecurrentSpec{} : layer_spec(layer),
         layer_tensors(layer), place));
+    has_persistent_ = has_persistent_ || is_persistent(place, layer);
   }
   d_outputs_.resize(count);
+}
+
+bool GpuStage::is_persistent(const GpuLayer::Place& place, int layer) const {
+  if (has_min_cells(spec().run.model)) return false;
+  ops::cuda::LayerSpec shape = gpu_layer_spec(layer_spec(layer), place.precision);
+  shape.processors = place.processors;
+  ops::cuda::LayerPlan plan{};
+  must(api().layer_plan(context(), &shape, rows(0), &plan));
+  return plan.persistent != 0;
 }
 
 // By the shape alone, so that the number of lines does not show in the bits.
@@ -393,7 +403,7 @@ std::span<const float> GpuStage::backward(int microbatch, std::span<const float>
   if (hands_over(microbatch)) gradient_.part_is_made(0);
   std::span<const float> parcel;
   if (!is_first()) parcel = below_->send(below, at.count(width()));   // is waited for
-  if (hands_over(microbatch)) gradient_.hand_over();
+  if (hands_over(microbatch)) gradient_.hand_over(!has_persistent_);
   return parcel;
 }
 

@@ -62,6 +62,7 @@ class GpuStage final : public Stage {
 
   [[nodiscard]] std::size_t lines_wanted() const;
   void open_layers();
+  [[nodiscard]] bool is_persistent(const GpuLayer::Place& place, int layer) const;
   [[nodiscard]] ops::Wavefront wavefront(const Slot& slot) const;
   Slot& slot(int microbatch, int steps);
   [[nodiscard]] std::unique_ptr<GpuChannel> channel_to(int stage, std::size_t buffers) const;
@@ -111,6 +112,7 @@ class GpuStage final : public Stage {
   std::uint64_t step_ = 0;
   bool fresh_ = true;
   bool gradient_written_ = false;
+  bool has_persistent_ = false;       // layers whose blocks wait for one another
   const Version* packed_ = nullptr;   // whose weights the layers hold
   bool applied_ = false;              // next_ is built
   bool ahead_ = false;                // the step under way began on next_

@@ -26,6 +26,7 @@ constexpr std::size_t kDeviceBucketBytes = std::size_t{1} << 20;   // each begin
 // Deaths end a wait sooner; a replica that is only slow is worth waiting for.
 constexpr DurationNs kPatience = seconds(600);
 constexpr DurationNs kJoinPatience = seconds(30);
+constexpr DurationNs kNcclPatience = seconds(60);   // once all have come
 
 Member member_of(int replica, int replicas, std::uint64_t group) {
   return {replica, replicas, Incarnation{group}, kPatience};
@@ -132,7 +133,7 @@ Result<void> GradientSum::join_nccl() {
   try {
     on_gpu_ = std::make_unique<collective::NcclGpu>(device_->line());
   } catch (const ops::GpuFault& fault) {
-    return Error(ErrorCode::kTaskFailed, fault.what());
+    return Error(ErrorCode::kUnavailable, fault.what());
   }
   auto device = on_gpu_->device();
   if (!device) return device.error();
@@ -143,6 +144,7 @@ Result<void> GradientSum::join_nccl() {
     return hand_round(control, mine);
   };
   options.control = std::move(collective_);
+  options.patience = kNcclPatience;
   auto joined = collective::NcclCollective::join(member_of(replica_, replicas_, group_),
                                                  std::move(options));
   if (!joined) return joined.error();

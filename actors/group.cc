@@ -451,9 +451,9 @@ SumWay Group::first_way() const {
 
 // Whether the replicas of every stage can sum on their GPUs; if not, why stands on stderr.
 bool Group::sums_on_gpus(const std::vector<MeetingPlace>& places) {
-  std::string why;
   if (options_.sum == SumWay::kAuto && failures_ > kFailuresWithNccl)
-    why = std::to_string(failures_) + " failures without a step between them";
+    given_up_nccl_ = std::to_string(failures_) + " failures without a step between them";
+  std::string why = given_up_nccl_;
   const auto depth = static_cast<std::size_t>(spec_.layout.stages);
   for (std::size_t stage = 0; stage < depth && why.empty(); ++stage)
     why = why_not_on_gpus(of_stage(places, stage, depth));

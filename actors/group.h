@@ -148,6 +148,7 @@ class Group {
   std::vector<CellRef> watched_;        // whose failure ends any wait
   std::vector<CellRef> ended_;   // the updates, by party, of a step that is being given up
   std::vector<Meeting> meetings_;       // by stage; with one replica none
+  std::string given_up_nccl_;           // why; empty: it was not
   std::string why_on_host_;             // as it was said last
   std::int64_t committed_step_ = 0;
   std::uint64_t incarnation_ = 1;  // of the group

@@ -2,9 +2,15 @@
 
 #include <algorithm>
 #include <chrono>
+#include <condition_variable>
+#include <cstdio>
+#include <cstdlib>
+#include <mutex>
 #include <string>
 #include <thread>
 #include <utility>
+
+#include <unistd.h>
 
 #include <rondo/actors/collective/rank_tree.h>
 #include <rondo/base/check.h>
@@ -34,6 +40,37 @@ class Patience {
  private:
   Clock::time_point end_;
   int looks_ = 0;
+};
+
+// Ends the process unless it goes in time.
+class Watchdog {
+ public:
+  explicit Watchdog(DurationNs patience) : thread_([this, patience] { watch(patience); }) {}
+  ~Watchdog() {
+    {
+      const std::lock_guard lock(mutex_);
+      over_ = true;
+    }
+    bell_.notify_all();
+    thread_.join();
+  }
+  Watchdog(const Watchdog&) = delete;
+  Watchdog& operator=(const Watchdog&) = delete;
+
+ private:
+  void watch(DurationNs patience) {
+    std::unique_lock lock(mutex_);
+    if (bell_.wait_for(lock, std::chrono::nanoseconds(patience.ns), [this] { return over_; }))
+      return;
+    std::fprintf(stderr, "process %d ends: ncclCommAbort has not returned in %lld s\n",
+                 static_cast<int>(::getpid()), static_cast<long long>(patience.ns / 1'000'000'000));
+    std::_Exit(EXIT_FAILURE);
+  }
+
+  std::mutex mutex_;
+  std::condition_variable bell_;
+  bool over_ = false;    // guarded by mutex_
+  std::thread thread_;   // last: it uses the others
 };
 
 int nccl_dtype(const Operation& op) {
@@ -99,7 +136,7 @@ Error NcclCollective::nccl_error(int result, const char* call) const {
 }
 
 Result<void> NcclCollective::settle(int result, const char* call) {
-  Patience patience(member().timeout);
+  Patience patience(limit());
   while (result == nccl::kInProgress) {
     if (auto raised = flag_.raised(member())) return *raised;
     if (patience.is_long() && options_.control)
@@ -107,7 +144,7 @@ Result<void> NcclCollective::settle(int result, const char* call) {
     if (patience.is_over())
       return Error(ErrorCode::kTimeout, std::string(call) + " of rank " +
                                             std::to_string(member().rank) + " did not end within " +
-                                            std::to_string(member().timeout.ns / 1'000'000) +
+                                            std::to_string(limit().ns / 1'000'000) +
                                             " ms");
     patience.wait();
     result = async_error();
@@ -133,6 +170,7 @@ Result<void> NcclCollective::open() {
 
 void NcclCollective::drop_communicator() {
   if (comm_ == nullptr) return;
+  const Watchdog watchdog(limit());
   // Its result changes nothing: nobody uses the communicator again.
   options_.api->comm_abort(std::exchange(comm_, nullptr));
 }
@@ -157,7 +195,7 @@ Result<void> NcclCollective::carry_out(const Operation& op, std::uint64_t number
 
 // What is in line still works on the caller's memory. Nobody waits for a device that is broken.
 void NcclCollective::drain_device() {
-  Patience patience(member().timeout);
+  Patience patience(limit());
   while (!patience.is_over()) {
     const auto idle = options_.device.is_idle();
     if (!idle || idle.value()) return;
@@ -283,7 +321,7 @@ Result<void> NcclCollective::gather_parts(const Operation& op) {
 }
 
 Result<void> NcclCollective::wait_for_device(std::uint64_t number) {
-  Patience patience(member().timeout);
+  Patience patience(limit());
   while (true) {
     auto idle = options_.device.is_idle();
     if (!idle) return idle.error();

@@ -22,7 +22,8 @@
 // the same ranks' processes, every call is compared first and a death ends the waits. Without it
 // only the timeout does.
 // A call's memory and the scratch must live until the stream is idle: a call that fails waits for
-// that, for the timeout at most.
+// that, for the timeout at most. Aborting a communicator blocks; where it hangs, nobody could end
+// it, so after the timeout the process ends, with a sentence.
 // One thread; abort() from any. It has run against a library that stands in for NCCL on the CPU;
 // not yet on a GPU.
 
@@ -53,6 +54,8 @@ class NcclCollective final : public Collective {
     std::function<Result<NcclId>(std::optional<NcclId> mine)> exchange;
     std::unique_ptr<Collective> control;   // optional
     Bits bits = Bits::kFixed;
+    // For what NCCL and the device do once every rank has come; 0: the member's timeout.
+    DurationNs patience{};
   };
 
   static Result<std::unique_ptr<NcclCollective>> join(const Member& member, Options options);
@@ -78,6 +81,9 @@ class NcclCollective final : public Collective {
   Result<void> settle(int result, const char* call);
   [[nodiscard]] Error nccl_error(int result, const char* call) const;
   [[nodiscard]] int async_error() const;
+  [[nodiscard]] DurationNs limit() const {
+    return options_.patience.ns > 0 ? options_.patience : member().timeout;
+  }
   void drop_communicator();
   void drain_device();
 

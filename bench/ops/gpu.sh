@@ -3,7 +3,7 @@
 # compares with cuDNN, trains on it beside PyTorch, and trains on two stages whose activations stay
 # on the device, with and without kills: the weights must have the same bits. Where there are two
 # GPUs also on two replicas: summed in host memory, and by NCCL with kills. At most 8 minutes, with
-# two GPUs 9; the tables for bench/RESULTS.md come last.
+# two GPUs 10; the tables for bench/RESULTS.md come last.
 #
 #   bench/ops/gpu.sh               build in build/gpu (needs the packages of cmake/packages.txt)
 #   bench/ops/gpu.sh --use DIR     no build: the programs that lie in DIR
@@ -81,7 +81,7 @@ stages() {
   for run in plain killed; do
     rm -rf "$out/stages_$run"
     more=()
-    [ "$run" = killed ] && more=(--chaos 3)
+    [ "$run" = killed ] && more=(--chaos 3 --chaos-phases forward,optimiser)
     said=$(timeout 24 "$programs/rondo-train" --text "$text" --device gpu --hidden 512 --batch 64 \
       --seq 64 --stages 2 --microbatches 4 --steps 30 --out "$out/stages_$run" \
       ${more[@]+"${more[@]}"} 2>&1) || { echo "$said"; echo "FAILED: 2 stages, $run"; return 1; }
@@ -105,8 +105,8 @@ replicas() {
     rm -rf "$out/replicas_$run"
     more=(--all-reduce nccl)
     [ "$run" = shm ] && more=(--all-reduce shm)
-    [ "$run" = killed ] && more+=(--chaos 3)
-    said=$(timeout 20 "$programs/rondo-train" --text "$text" --device gpu --hidden 512 --batch 64 \
+    [ "$run" = killed ] && more+=(--chaos 3 --chaos-phases backward,aggregation)
+    said=$(timeout 40 "$programs/rondo-train" --text "$text" --device gpu --hidden 512 --batch 64 \
       --seq 64 --replicas 2 --steps 30 --out "$out/replicas_$run" "${more[@]}" 2>&1) ||
       { echo "$said"; echo "FAILED: 2 replicas, $run"; return 1; }
     echo "2 replicas, $run: $(echo "$said" | grep '^done:')"

@@ -225,7 +225,8 @@ Fault connect(Layer& l, Size batch, const Depth& d, const Grid& g, PersistentLin
 // so a layer with a share is launched plainly. All its blocks come to be there too: a grid has at
 // most a block for each processor of the share (lay_grid), every processor holds one (admit_all),
 // the shares of all lines together are at most the device (LayerSpec::processors), a line has one
-// grid at a time, and any other kernel ends without waiting for these.
+// grid at a time, and any other kernel ends without waiting for these. A kernel that waits for
+// another GPU (NCCL's) may hold processors for long: whoever runs such, runs none of these beside.
 bool launches_together(const Layer& l) {
   return l.spec.processors == 0 || l.spec.processors >= l.c.processors;
 }

@@ -93,7 +93,7 @@ class Replica {
                                      kParts[part] * sizeof(float)));
       gradient_.part_is_made(part);
     }
-    gradient_.hand_over();
+    gradient_.hand_over(true);
   }
   SumOutcome finish() {
     const auto done = sum_.finish();

@@ -265,6 +265,7 @@ int ncclCommGetAsyncError(Comm* comm, int* error) {
 }
 
 int ncclCommAbort(Comm* comm) {
+  while (comm->strikes("abort-hang")) ::pause();
   end(comm);
   return kSuccess;
 }

@@ -10,6 +10,7 @@
 // machine (fake_nccl_group.h). Two ranks on one emulated device are refused, as by NCCL.
 // RONDO_FAKE_NCCL, read when a communicator is made, injects a fault:
 //   init-hang:R  init-error:R  hang:R:N  error:R:N     rank R, at its Nth call (from 1)
+//   abort-hang:R                                       rank R, in ncclCommAbort
 //   id-error                                           the next ids, whenever asked
 //   version:V                                          what ncclGetVersion says, whenever asked
 

@@ -218,6 +218,18 @@ TEST(NcclCollectiveTest, AHangEndsWithTheTimeoutOnEveryRank) {
   }
 }
 
+TEST(NcclCollectiveDeathTest, AnAbortThatHangsEndsTheProcessInWords) {
+  testing::GTEST_FLAG(death_test_style) = "threadsafe";
+  const Fault fault("abort-hang:0");
+  EXPECT_EXIT(
+      {
+        Ranks ranks = nccl_ranks({.size = 1, .timeout = seconds(1)}, Bits::kFixed, "none");
+        ranks.group[0]->abort("a stage was born again");
+        ranks.group.clear();
+      },
+      testing::ExitedWithCode(1), "ncclCommAbort has not returned in 1 s");
+}
+
 TEST(NcclCollectiveTest, AbortFromAnotherThreadEndsAHang) {
   const Fault fault("hang:1:1");
   Ranks ranks = nccl_ranks({.size = 2, .timeout = seconds(60)});
