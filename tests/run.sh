@@ -7,7 +7,8 @@ usage: tests/run.sh [NAME | --sanitizers | --long | --help]
 
   (nothing)      release build, then every test that is not labelled `long`
   NAME           one test: a CTest name (a regular expression) or part of a test case's name
-  --sanitizers   all but the runs of rondo train under ASan+UBSan (200 simulator seeds) and TSan
+  --sanitizers   ASan+UBSan (200 simulator seeds), all but the runs of rondo train; TSan, without
+                 actors/ but for its collectives
   --long         the tests labelled `long` as well
 END
 }
