@@ -5,6 +5,7 @@
 #include <csignal>
 #include <cstdio>
 #include <deque>
+#include <functional>
 #include <map>
 #include <set>
 #include <thread>
@@ -192,12 +193,14 @@ StepEnds Group::submit(const Step& step, const Step* next) {
   const bool behind = next != nullptr && spec_.device == Device::kGpu;
   ends.updates = submit_updates(plan(), turn_, step.lr, !behind);
   ends.seals = ends.updates;
-  const auto seal = [&](std::size_t party) {
-    ends.seals[party] = parties_[party].bound.call(&StageActor::seal, turn_);
-  };
-  if (next != nullptr) plan_kills(next->number);
-  if (behind) ahead_ = submit_passes(plan(), turn_of(*next), next->segment, seal);
-  else if (next != nullptr) ahead_ = submit_passes(plan(), turn_of(*next), next->segment);
+  if (next == nullptr) return ends;
+  plan_kills(next->number);
+  std::function<void(std::size_t)> seal;   // none: it has been
+  if (behind)
+    seal = [&](std::size_t party) {
+      ends.seals[party] = parties_[party].bound.call(&StageActor::seal, turn_);
+    };
+  ahead_ = submit_passes(plan(), turn_of(*next), next->segment, seal);
   return ends;
 }
 

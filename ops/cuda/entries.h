@@ -227,7 +227,6 @@ struct Entries {
   Fault (*copy_out_later)(Context*, void* to_pinned, const void* from, std::size_t bytes);
   Fault (*copies_begun)(Context*, std::uint64_t* number);       // the last one's; they count from 1
   Fault (*wait_for_copy)(Context*, std::uint64_t number);       // until it is done
-  Fault (*wait_for_copies)(Context*);                           // until all are
   Fault (*after_copies)(Context*);      // what is put in line from here on comes after them
 
   // Memory that another process may open by its name, while this one lives. It must be closed

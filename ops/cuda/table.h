@@ -18,7 +18,6 @@ Fault release_host(Context*, void*);
 Fault copy_out_later(Context*, void* to, const void* from, std::size_t bytes);
 Fault copies_begun(Context*, std::uint64_t* number);
 Fault wait_for_copy(Context*, std::uint64_t number);
-Fault wait_for_copies(Context*);
 Fault after_copies(Context*);
 Fault allocate_named(Context*, std::size_t bytes, void** out, MemoryName*);
 Fault open_named(Context*, const MemoryName*, void** out);

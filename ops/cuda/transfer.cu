@@ -100,12 +100,6 @@ Fault wait_for_copy(Context* c, std::uint64_t number) {
   return check_stalled(*c);
 }
 
-Fault wait_for_copies(Context* c) {
-  RONDO_TRY(use(*c));
-  if (c->copies != nullptr) RONDO_CUDA(cudaStreamSynchronize(c->copies));
-  return check_stalled(*c);
-}
-
 Fault after_copies(Context* c) {
   RONDO_TRY(use(*c));
   if (c->copies_begun == 0) return nullptr;

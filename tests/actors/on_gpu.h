@@ -7,6 +7,8 @@
 
 #include <rondo/actors/run_spec.h>
 
+#include "../ops/cuda/variable.h"
+
 // Runs on the emulated GPU, for tests.
 
 namespace rondo::actors {
@@ -24,20 +26,6 @@ class OnGpu {
   }
   OnGpu(const OnGpu&) = delete;
   OnGpu& operator=(const OnGpu&) = delete;
-};
-
-// Sets a variable of the environment for a while.
-class Variable {
- public:
-  Variable(const char* name, const std::string& value) : name_(name) {
-    setenv(name, value.c_str(), 1);
-  }
-  ~Variable() { unsetenv(name_); }
-  Variable(const Variable&) = delete;
-  Variable& operator=(const Variable&) = delete;
-
- private:
-  const char* name_;
 };
 
 inline RunSpec on_gpu(RunSpec spec) {

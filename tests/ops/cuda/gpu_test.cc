@@ -13,22 +13,10 @@
 #include <string>
 #include <vector>
 
+#include "variable.h"
+
 namespace rondo::ops {
 namespace {
-
-// Sets a variable of the environment for a test's time.
-class Variable {
- public:
-  Variable(const char* name, const std::string& value) : name_(name) {
-    setenv(name, value.c_str(), 1);
-  }
-  ~Variable() { unsetenv(name_); }
-  Variable(const Variable&) = delete;
-  Variable& operator=(const Variable&) = delete;
-
- private:
-  const char* name_;
-};
 
 std::string reason_with(const std::string& module) {
   const Variable chosen("RONDO_CUDA_MODULE", module);
